@@ -1,0 +1,79 @@
+// Package engine says what Docker's nouns mean to berth: containers, images,
+// volumes. It is the only package that combines the mechanisms below it
+// (store, layer, registry, spec, runtime, shim, cgroup), and the only door
+// through which the faces above (cli, server) reach them.
+//
+// An Engine holds no state of its own. It is opened for one command, reads
+// what it needs from the data root and forgets it; two engines on one root
+// agree through the files and locks of package state.
+package engine
+
+import (
+	"context"
+	"errors"
+
+	"berth/internal/state"
+	"berth/internal/store"
+)
+
+// Options says where an engine works.
+type Options struct {
+	Root   string // data root; empty chooses the account's own
+	Config string // berth's configuration file; empty chooses the account's own
+	Puller Puller // fetches missing images; nil refuses
+}
+
+// Puller brings an image into the store. The registry client is heavy to
+// start, so the engine does not import it: the face hands it in.
+type Puller interface {
+	Pull(ctx context.Context, s *store.Store, opt PullOptions) (PullResult, error)
+}
+
+// Engine is one data root with the verbs that work on it.
+type Engine struct {
+	dir    *state.Dir
+	images *store.Store
+	config Config
+	host   Host
+	puller Puller
+}
+
+// Errors that callers tell apart. Each is wrapped by a message that names the
+// object.
+var (
+	ErrNotFound     = errors.New("not found")
+	ErrConflict     = errors.New("conflict")
+	ErrInvalid      = errors.New("invalid argument")
+	ErrNotRunning   = errors.New("not running")
+	ErrNotSupported = errors.New("not supported")
+)
+
+// Open opens the data root, and makes it when it is missing.
+func Open(opt Options) (*Engine, error) {
+	host, err := DetectHost()
+	if err != nil {
+		return nil, err
+	}
+	cfg, err := LoadConfig(opt.Config)
+	if err != nil {
+		return nil, err
+	}
+	root, err := chooseRoot(opt.Root, cfg, host)
+	if err != nil {
+		return nil, err
+	}
+	dir, err := state.Open(root)
+	if err != nil {
+		return nil, err
+	}
+	return &Engine{dir: dir, images: store.Open(dir), config: cfg, host: host, puller: opt.Puller}, nil
+}
+
+// Root returns the data root.
+func (e *Engine) Root() string { return e.dir.Root() }
+
+// Config returns the settings in force.
+func (e *Engine) Config() Config { return e.config }
+
+// Host returns what is known of the machine and the account.
+func (e *Engine) Host() Host { return e.host }

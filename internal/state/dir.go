@@ -1,0 +1,63 @@
+package state
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strconv"
+	"strings"
+)
+
+// Version is the layout of the data root that this program reads and writes.
+const Version = 1
+
+// Dir is a data root: the folder below which one account keeps everything.
+type Dir struct{ root string }
+
+// Open returns the data root at path and makes it when it is missing. It
+// refuses a root that a newer berth has written.
+func Open(path string) (*Dir, error) {
+	if !filepath.IsAbs(path) {
+		return nil, fmt.Errorf("data root %q is not an absolute path", path)
+	}
+	d := &Dir{root: filepath.Clean(path)}
+	b, err := os.ReadFile(d.Path("version"))
+	if errors.Is(err, fs.ErrNotExist) {
+		return d, d.create()
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot read data root: %w", err)
+	}
+	v, err := strconv.Atoi(strings.TrimSpace(string(b)))
+	if err != nil {
+		return nil, fmt.Errorf("data root %s: its version file holds %q, not a number", d.root, b)
+	}
+	if v > Version {
+		return nil, fmt.Errorf("data root %s was written by a newer berth (layout %d, this one knows %d): use that version or another --root", d.root, v, Version)
+	}
+	return d, nil
+}
+
+// create makes the folders. The root is closed to other accounts: layers hold
+// files with the set-user-ID bit that must not be reachable by anyone else.
+func (d *Dir) create() error {
+	if err := os.MkdirAll(d.root, 0o700); err != nil {
+		return fmt.Errorf("cannot make data root: %w", err)
+	}
+	for _, sub := range []string{"oci/blobs/sha256", "layers", "containers", "names", "volumes", "tmp"} {
+		if err := os.MkdirAll(d.Path(sub), 0o700); err != nil {
+			return fmt.Errorf("cannot make data root: %w", err)
+		}
+	}
+	return WriteFile(d.Path("version"), []byte(strconv.Itoa(Version)+"\n"), 0o600)
+}
+
+// Root returns the absolute path of the data root.
+func (d *Dir) Root() string { return d.root }
+
+// Path joins elements below the data root.
+func (d *Dir) Path(elem ...string) string {
+	return filepath.Join(append([]string{d.root}, elem...)...)
+}
