@@ -1,0 +1,275 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+)
+
+// Config is berth's configuration file, in the words of Docker's daemon.json
+// where that has one. The zero Config is what an account without any file has.
+type Config struct {
+	// RegistryMirrors are asked before Docker Hub, in order.
+	RegistryMirrors []string
+	// Mirrors are asked before the registry they are listed under.
+	Mirrors map[string][]string
+	// InsecureRegistries ("host:port") may speak plain HTTP or show a
+	// certificate nobody signed.
+	InsecureRegistries []string
+	// Storage is how container roots are made: "auto", "overlay" or "copy".
+	// Empty means auto.
+	Storage string
+	// DataRoot is where everything is kept; empty chooses the account's own.
+	DataRoot string
+}
+
+const systemConfig = "/etc/berth/config.json"
+
+// LoadConfig reads the configuration: the file at path if one is given, else
+// the file $BERTH_CONFIG names, else the machine's file with the user's laid
+// over it key by key. Only the last two may be missing.
+func LoadConfig(path string) (Config, error) {
+	var c Config
+	if path == "" {
+		path = os.Getenv("BERTH_CONFIG")
+	}
+	if path != "" {
+		err := c.load(path)
+		return c, err
+	}
+	if err := c.load(systemConfig); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return c, err
+	}
+	if os.Geteuid() != 0 {
+		// A data root belongs to one account. The one in the machine's
+		// file is root's, and nobody else could enter it.
+		c.DataRoot = ""
+	}
+	if user := userConfig(); user != "" {
+		if err := c.load(user); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return c, err
+		}
+	}
+	return c, nil
+}
+
+// userConfig returns where the account's own configuration file lies, or
+// nothing for an account without a home.
+func userConfig() string {
+	if dir := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "berth", "config.json")
+	}
+	if h, err := DetectHost(); err == nil && h.Home != "" {
+		return filepath.Join(h.Home, ".config", "berth", "config.json")
+	}
+	return ""
+}
+
+// load lays the file at path over c.
+func (c *Config) load(path string) error {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return fmt.Errorf("cannot read configuration: %w", err)
+	}
+	if len(bytes.TrimSpace(b)) == 0 {
+		return nil
+	}
+	if offset, err := c.parse(b); err != nil {
+		line, col := position(b, offset)
+		return fmt.Errorf("configuration %s:%d:%d: %w", path, line, col, err)
+	}
+	return nil
+}
+
+// parse lays a JSON object over c. On error it tells where.
+func (c *Config) parse(b []byte) (offset int64, err error) {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	tok, err := dec.Token()
+	if err != nil {
+		return syntaxError(dec, err)
+	}
+	if tok != json.Delim('{') {
+		return 0, errors.New("a JSON object is expected")
+	}
+	seen := map[string]bool{}
+	for dec.More() {
+		tok, err := dec.Token()
+		if err != nil {
+			return syntaxError(dec, err)
+		}
+		key, _ := tok.(string) // the decoder takes nothing else here
+		at := dec.InputOffset() - int64(len(key)) - 2
+		if seen[key] {
+			return at, fmt.Errorf("the key %q comes twice", key)
+		}
+		seen[key] = true
+		var raw json.RawMessage
+		if err := dec.Decode(&raw); err != nil {
+			return syntaxError(dec, err)
+		}
+		if err := c.set(key, raw); err != nil {
+			return at, err
+		}
+	}
+	if _, err := dec.Token(); err != nil {
+		return syntaxError(dec, err)
+	}
+	if _, err := dec.Token(); err != io.EOF {
+		return dec.InputOffset(), errors.New("there is something after the closing brace")
+	}
+	return 0, nil
+}
+
+func syntaxError(dec *json.Decoder, err error) (int64, error) {
+	var se *json.SyntaxError
+	if errors.As(err, &se) {
+		return se.Offset - 1, fmt.Errorf("not valid JSON: %w", err)
+	}
+	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
+		return dec.InputOffset(), errors.New("not valid JSON: the file ends too early")
+	}
+	return dec.InputOffset(), err
+}
+
+// set gives one key its value.
+func (c *Config) set(key string, raw json.RawMessage) error {
+	switch key {
+	case "registry-mirrors":
+		return setMirrors(&c.RegistryMirrors, key, raw)
+	case "mirrors":
+		var m map[string][]string
+		if err := decodeValue(&m, key, raw, `an object of lists, as in {"ghcr.io": ["https://mirror.example"]}`); err != nil {
+			return err
+		}
+		for domain, urls := range m {
+			if err := checkHost(key, domain); err != nil {
+				return err
+			}
+			if err := checkMirrors(key, urls); err != nil {
+				return err
+			}
+		}
+		c.Mirrors = m
+	case "insecure-registries":
+		var hosts []string
+		if err := decodeValue(&hosts, key, raw, `a list of "host:port"`); err != nil {
+			return err
+		}
+		for _, h := range hosts {
+			if err := checkHost(key, h); err != nil {
+				return err
+			}
+		}
+		c.InsecureRegistries = hosts
+	case "storage":
+		var s string
+		if err := decodeValue(&s, key, raw, "a string"); err != nil {
+			return err
+		}
+		if s != "" && s != "auto" && s != "overlay" && s != "copy" {
+			return fmt.Errorf("storage is %q, but must be auto, overlay or copy", s)
+		}
+		c.Storage = s
+	case "data-root":
+		var s string
+		if err := decodeValue(&s, key, raw, "a string"); err != nil {
+			return err
+		}
+		if s != "" && !filepath.IsAbs(s) {
+			return fmt.Errorf("data-root is %q, but must be an absolute path", s)
+		}
+		c.DataRoot = s
+	default:
+		return fmt.Errorf("unknown key %q (known: registry-mirrors, mirrors, insecure-registries, storage, data-root)", key)
+	}
+	return nil
+}
+
+func setMirrors(dst *[]string, key string, raw json.RawMessage) error {
+	var urls []string
+	if err := decodeValue(&urls, key, raw, "a list of addresses"); err != nil {
+		return err
+	}
+	if err := checkMirrors(key, urls); err != nil {
+		return err
+	}
+	*dst = urls
+	return nil
+}
+
+func decodeValue(dst any, key string, raw json.RawMessage, want string) error {
+	if err := json.Unmarshal(raw, dst); err != nil {
+		return fmt.Errorf("%s must be %s", key, want)
+	}
+	return nil
+}
+
+// checkMirrors checks the addresses and takes slashes off their ends.
+func checkMirrors(key string, urls []string) error {
+	for i, u := range urls {
+		scheme, rest, ok := strings.Cut(u, "://")
+		if !ok || scheme != "http" && scheme != "https" {
+			return fmt.Errorf("%s: %q must begin with http:// or https://", key, u)
+		}
+		rest = strings.TrimRight(rest, "/")
+		if host, _, _ := strings.Cut(rest, "/"); host == "" || strings.ContainsAny(rest, " \t\n?#@") {
+			return fmt.Errorf("%s: %q is not the address of a registry", key, u)
+		}
+		urls[i] = scheme + "://" + rest
+	}
+	return nil
+}
+
+func checkHost(key, host string) error {
+	if host == "" || strings.Contains(host, "://") {
+		return fmt.Errorf("%s: %q must be a host or host:port without http://", key, host)
+	}
+	return nil
+}
+
+// RegistryMirrorsByDomain returns all mirrors, those of Docker Hub included,
+// under the domain they stand in for.
+func (c Config) RegistryMirrorsByDomain() map[string][]string {
+	m := make(map[string][]string, len(c.Mirrors)+1)
+	for domain, urls := range c.Mirrors {
+		m[domain] = urls
+	}
+	if len(c.RegistryMirrors) > 0 {
+		m["docker.io"] = append(c.RegistryMirrors[:len(c.RegistryMirrors):len(c.RegistryMirrors)], m["docker.io"]...)
+	}
+	return m
+}
+
+// position turns an offset into line and column, both counted from 1.
+func position(b []byte, offset int64) (line, col int) {
+	offset = max(0, min(offset, int64(len(b))))
+	before := b[:offset]
+	line = 1 + bytes.Count(before, []byte{'\n'})
+	return line, len(before) - (bytes.LastIndexByte(before, '\n') + 1) + 1
+}
+
+// chooseRoot returns the data root: the one asked for by flag, by $BERTH_ROOT
+// or by the configuration, else the account's own.
+func chooseRoot(flag string, cfg Config, host Host) (string, error) {
+	for _, p := range []string{flag, os.Getenv("BERTH_ROOT"), cfg.DataRoot} {
+		if p != "" {
+			return filepath.Abs(p)
+		}
+	}
+	if !host.Rootless {
+		return "/var/lib/berth", nil
+	}
+	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
+		return filepath.Join(dir, "berth"), nil
+	}
+	if !filepath.IsAbs(host.Home) {
+		return "", fmt.Errorf("cannot tell where to keep data: account %d has no home folder; set HOME or name a folder with --root", host.UID)
+	}
+	return filepath.Join(host.Home, ".local", "share", "berth"), nil
+}
