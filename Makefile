@@ -1,0 +1,46 @@
+# make demo   build berth and run its first container
+# make test   everything: vet, unit tests, scripts, tutorial, kills (as root)
+SHELL   := /bin/sh
+VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
+LDFLAGS := -s -w -X berth/internal/engine.buildVersion=$(VERSION)
+GO      ?= go
+
+export CGO_ENABLED = 0
+
+.PHONY: build demo test lint bench clean
+
+build:
+	$(GO) build -trimpath -ldflags "$(LDFLAGS)" -o bin/berth ./cmd/berth
+
+demo: build
+	@echo '$$ bin/berth run --rm berth/hello'
+	@bin/berth run --rm berth/hello
+	@echo
+	@echo 'That image lives inside the program. Any other comes from a registry:'
+	@echo '    bin/berth run -it --rm debian'
+	@echo '    bin/berth --help, and docs/guide.md for the tour'
+
+# The package tests are small; those below test/ start registries, containers
+# and accounts, so they run one after the other and need root.
+test: build
+	test/packages.sh
+	$(MAKE) -s lint
+	$(GO) test ./cmd/... ./internal/...
+	$(GO) test -p 1 -timeout 40m ./test/...
+
+# gofmt and vet here; imports, sizes and forbidden calls are a test.
+lint:
+	@bad=$$(gofmt -l cmd internal test); test -z "$$bad" || { echo "gofmt would change: $$bad"; exit 1; }
+	$(GO) vet ./...
+	$(GO) test ./internal/architecture
+
+# A second opinion that CI does not depend on: it is fetched.
+staticcheck:
+	$(GO) run honnef.co/go/tools/cmd/staticcheck@latest ./...
+
+bench: build
+	test/packages.sh
+	$(GO) run ./test/bench
+
+clean:
+	rm -rf bin test/tmp
