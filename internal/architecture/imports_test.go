@@ -1,0 +1,246 @@
+package architecture
+
+import (
+	"encoding/json"
+	"os/exec"
+	"slices"
+	"strings"
+	"testing"
+)
+
+// rooms is the picture: each package with those of our own that it may import.
+// From the faces at the top to the floor at the bottom every edge points down,
+// or along an arrow of its row.
+var rooms = map[string][]string{
+	// faces
+	"cmd/berth": {"internal/cli", "internal/shim", "internal/runtime", "internal/nsinit"},
+	"internal/cli": {
+		"internal/engine", "internal/pull", // nouns
+		"internal/registry/ref", // the grammar of image names, no network
+		"internal/state", "internal/sys",
+	},
+
+	// nouns
+	"internal/pull": {
+		"internal/engine", // the Puller it implements
+		"internal/registry", "internal/registry/ref", "internal/layer", "internal/store",
+		"internal/state", "internal/sys",
+	},
+	"internal/engine": {
+		"internal/shim", "internal/runtime", "internal/nsinit",
+		"internal/spec", "internal/seccomp", "internal/layer", "internal/store", "internal/cgroup",
+		"internal/registry/ref", // not registry: that links net/http
+		"internal/hello",
+		"internal/state", "internal/sys",
+	},
+
+	// processes
+	"internal/shim":    {"internal/runtime", "internal/nsinit", "internal/cgroup", "internal/state", "internal/sys"},
+	"internal/runtime": {"internal/nsinit", "internal/cgroup", "internal/state", "internal/sys"},
+	"internal/nsinit":  {"internal/sys"},
+
+	// mechanisms
+	"internal/spec":         {"internal/seccomp", "internal/sys"},
+	"internal/seccomp":      {},
+	"internal/layer":        {"internal/store", "internal/state", "internal/sys"},
+	"internal/store":        {"internal/registry/ref", "internal/state", "internal/sys"},
+	"internal/registry":     {"internal/registry/ref"},
+	"internal/registry/ref": {},
+	"internal/cgroup":       {"internal/sys"},
+	"internal/hello":        {},
+
+	// floor
+	"internal/state": {"internal/sys"},
+	"internal/sys":   {},
+
+	"internal/architecture": {},
+}
+
+// guest is an outside module, who may use it, and why it is let in.
+type guest struct {
+	reason string
+	users  []string
+}
+
+var guests = map[string]guest{
+	"golang.org/x/sys": {
+		"Linux calls and constants that the standard library lacks",
+		[]string{"internal/sys", "internal/nsinit", "internal/runtime", "internal/shim", "internal/state", "internal/cgroup", "internal/layer", "internal/engine", "internal/seccomp", "internal/spec", "internal/cli"},
+	},
+	"golang.org/x/term": {
+		"raw mode and the size of the caller's terminal",
+		[]string{"internal/cli"},
+	},
+	"github.com/spf13/cobra": {
+		"Docker's command line is a cobra one: same help, same parsing, same completion",
+		[]string{"internal/cli"},
+	},
+	"github.com/spf13/pflag": {
+		"the flag types below cobra",
+		[]string{"internal/cli"},
+	},
+	"github.com/moby/moby/api": {
+		"Docker's own vocabulary, stored and printed as it is",
+		[]string{"internal/cli", "internal/engine", "internal/pull", "internal/spec"},
+	},
+	"github.com/docker/go-units": {
+		"sizes and durations as Docker reads and prints them",
+		[]string{"internal/cli", "internal/engine"},
+	},
+	"github.com/opencontainers/runtime-spec": {
+		"the OCI bundle: what spec makes and runtime reads",
+		[]string{"internal/spec", "internal/runtime", "internal/engine", "internal/seccomp", "internal/cgroup"},
+	},
+	"github.com/opencontainers/image-spec": {
+		"the image configuration and manifest as OCI writes them",
+		[]string{"internal/store", "internal/engine", "internal/registry", "internal/pull", "internal/layer"},
+	},
+	"github.com/opencontainers/go-digest": {
+		"comes with Docker's types",
+		[]string{"internal/engine", "internal/pull", "internal/store", "internal/registry"},
+	},
+	"github.com/moby/profiles/seccomp": {
+		"Docker's default list of system calls",
+		[]string{"internal/seccomp"},
+	},
+	"github.com/klauspost/compress": {
+		"zstd layers",
+		[]string{"internal/layer", "internal/pull", "internal/registry"},
+	},
+}
+
+// shimStage is what runs beside and inside every container. It must start in
+// milliseconds and be readable in one evening, so only the standard library
+// and x/sys come along.
+var shimStage = []string{"internal/shim", "internal/runtime", "internal/nsinit", "internal/state", "internal/sys", "internal/cgroup"}
+
+type pkg struct {
+	ImportPath string
+	Dir        string
+	Imports    []string
+	Deps       []string
+	GoFiles    []string
+	Standard   bool
+	Module     *struct{ Path string }
+}
+
+func (p pkg) room() string { return strings.TrimPrefix(p.ImportPath, "berth/") }
+
+// load asks the go command for the packages that patterns name and, by path,
+// for everything below them.
+func load(t *testing.T, patterns ...string) (roots []pkg, all map[string]pkg) {
+	t.Helper()
+	args := append([]string{"list", "-deps", "-json=ImportPath,Dir,Imports,Deps,GoFiles,Standard,Module"}, patterns...)
+	cmd := exec.Command("go", args...)
+	cmd.Dir = "../.."
+	var errs strings.Builder
+	cmd.Stderr = &errs
+	out, err := cmd.Output()
+	if err != nil {
+		t.Fatalf("go list: %v\n%s", err, errs.String())
+	}
+	all = map[string]pkg{}
+	for dec := json.NewDecoder(strings.NewReader(string(out))); dec.More(); {
+		var p pkg
+		if err := dec.Decode(&p); err != nil {
+			t.Fatal(err)
+		}
+		all[p.ImportPath] = p
+		if strings.HasPrefix(p.ImportPath, "berth/") {
+			roots = append(roots, p)
+		}
+	}
+	return roots, all
+}
+
+func TestImportsPointDown(t *testing.T) {
+	roots, all := load(t, "./cmd/...", "./internal/...")
+	for _, p := range roots {
+		allowed, known := rooms[p.room()]
+		if !known {
+			t.Errorf("%s is no room of the house: add it to the picture with its reason, or fold it into one", p.room())
+			continue
+		}
+		for _, imp := range p.Imports {
+			if all[imp].Standard {
+				continue
+			}
+			if ours, ok := strings.CutPrefix(imp, "berth/"); ok {
+				if !slices.Contains(allowed, ours) {
+					t.Errorf("%s must not import %s", p.room(), ours)
+				}
+				continue
+			}
+			checkGuest(t, p, all[imp])
+		}
+	}
+}
+
+func checkGuest(t *testing.T, user, imported pkg) {
+	if imported.Module == nil {
+		t.Errorf("%s imports %s, which no module owns", user.room(), imported.ImportPath)
+		return
+	}
+	g, ok := guests[imported.Module.Path]
+	switch {
+	case !ok:
+		t.Errorf("%s imports %s: module %s is not on the list of guests", user.room(), imported.ImportPath, imported.Module.Path)
+	case !slices.Contains(g.users, user.room()):
+		t.Errorf("%s must not import %s (%s)", user.room(), imported.ImportPath, g.reason)
+	}
+}
+
+// TestPictureHasNoCycle guards the table itself.
+func TestPictureHasNoCycle(t *testing.T) {
+	done := map[string]bool{}
+	var visit func(room string, path []string)
+	visit = func(room string, path []string) {
+		if slices.Contains(path, room) {
+			t.Fatalf("the picture has a circle: %s", strings.Join(append(path, room), " -> "))
+		}
+		if done[room] {
+			return
+		}
+		for _, below := range rooms[room] {
+			if _, ok := rooms[below]; !ok {
+				t.Errorf("%s points to %s, which is not in the picture", room, below)
+			}
+			visit(below, append(path, room))
+		}
+		done[room] = true
+	}
+	for room := range rooms {
+		visit(room, nil)
+	}
+}
+
+// TestEngineStaysLight: what nearly every command links must not bring the
+// HTTP client or the reflection-heavy template engine to its start.
+func TestEngineStaysLight(t *testing.T) {
+	_, all := load(t, "./internal/engine")
+	for _, heavy := range []string{"net/http", "crypto/tls", "text/template", "html/template", "go/ast"} {
+		if p, ok := all["berth/internal/engine"]; ok && slices.Contains(p.Deps, heavy) {
+			t.Errorf("internal/engine links %s, which every command then starts: move what needs it to a face or to pull", heavy)
+		}
+	}
+}
+
+func TestShimStageStandsAlone(t *testing.T) {
+	var patterns []string
+	for _, room := range shimStage {
+		patterns = append(patterns, "./"+room)
+	}
+	_, all := load(t, patterns...)
+	for _, p := range all {
+		switch {
+		case p.Standard:
+			if p.ImportPath == "net/http" || p.ImportPath == "text/template" || p.ImportPath == "os/user" {
+				t.Errorf("the shim stage links %s", p.ImportPath)
+			}
+		case p.Module != nil && p.Module.Path == "golang.org/x/sys":
+		case slices.Contains(shimStage, p.room()):
+		default:
+			t.Errorf("the shim stage links %s, allowed are the standard library, x/sys and %s", p.ImportPath, strings.Join(shimStage, ", "))
+		}
+	}
+}
