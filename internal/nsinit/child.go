@@ -1,0 +1,153 @@
+package nsinit
+
+import (
+	"syscall"
+	"unsafe"
+
+	"golang.org/x/sys/unix"
+)
+
+// The hooks that the runtime offers to packages that fork by themselves. They
+// are on Go's list of names that stay (go.dev/issue/67401).
+
+//go:linkname beforeFork syscall.runtime_BeforeFork
+func beforeFork()
+
+//go:linkname afterFork syscall.runtime_AfterFork
+func afterFork()
+
+//go:linkname afterForkInChild syscall.runtime_AfterForkInChild
+func afterForkInChild()
+
+// forkChild clones the process; the child runs m and never returns.
+func forkChild(m *image, flags, status uintptr) (int, syscall.Errno) {
+	syscall.ForkLock.Lock()
+	pid, errno := fork(m, flags, status)
+	syscall.ForkLock.Unlock()
+	return int(pid), errno
+}
+
+// fork is entered by one process and left by two. In the child everything
+// below runs on the copied stack with the runtime stopped, so it must not
+// allocate, grow the stack or call anything that could: run and its callees
+// are nosplit or raw system calls.
+//
+//go:noinline
+//go:norace
+//go:nocheckptr
+func fork(m *image, flags, status uintptr) (uintptr, syscall.Errno) {
+	beforeFork()
+	pid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, flags|uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
+	if errno != 0 || pid != 0 {
+		afterFork()
+		return pid, errno
+	}
+	afterForkInChild()
+	run(m, status)
+	for {
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 127, 0, 0)
+	}
+}
+
+// run is the loop. It returns only when an operation failed, after telling so.
+//
+//go:norace
+//go:nocheckptr
+//go:nosplit
+func run(m *image, status uintptr) {
+	defaultSignals(m)
+	for i := 0; i < len(m.code); i++ {
+		in := &m.code[i]
+		var a [6]uintptr
+		for j := 0; j < 6; j++ {
+			a[j] = in.args[j]
+			if in.refs&(1<<j) != 0 {
+				a[j] = m.regs[a[j]]
+			}
+		}
+		var r uintptr
+		var e syscall.Errno
+		switch in.kind {
+		case kindSyscall:
+			for {
+				r, _, e = syscall.RawSyscall6(in.nr, a[0], a[1], a[2], a[3], a[4], a[5])
+				if e != syscall.EINTR {
+					break
+				}
+			}
+		case kindClone:
+			r, _, e = syscall.RawSyscall6(syscall.SYS_CLONE, a[0]|unix.CLONE_PARENT|uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
+			if e == 0 && r != 0 {
+				tell(m, status, msgPid, i, r)
+				exit(0)
+			}
+		case kindInit:
+			e = initLoop(m)
+		case kindSend:
+			*(*int32)(unsafe.Pointer(&m.ctl[unix.SizeofCmsghdr])) = int32(a[0])
+			m.msg.kind, m.msg.op, m.msg.value = msgFD, uint32(i), 0
+			_, _, e = syscall.RawSyscall(syscall.SYS_SENDMSG, status, uintptr(unsafe.Pointer(&m.hdr)), 0)
+		case kindClose:
+			_, _, e = syscall.RawSyscall(syscall.SYS_DUP3, status, 3, syscall.O_CLOEXEC)
+			if e == 0 {
+				status = 3
+				_, _, e = syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 4, 1<<32-1, 0)
+			}
+		case kindFail:
+			e = syscall.Errno(a[0])
+		}
+		if e == 0 {
+			if in.out != 0 {
+				m.regs[in.out] = r
+			}
+			i += int(in.then)
+			continue
+		}
+		if !tolerated(in, e) {
+			tell(m, status, msgError, i, uintptr(e))
+			return
+		}
+		i += int(in.skip)
+	}
+}
+
+//go:nosplit
+//go:norace
+func tolerated(in *instr, e syscall.Errno) bool {
+	if in.any {
+		return true
+	}
+	for j := 0; j < len(in.allow); j++ {
+		if in.allow[j] == uintptr(e) {
+			return true
+		}
+	}
+	return false
+}
+
+//go:nosplit
+//go:norace
+func tell(m *image, status uintptr, kind uint32, op int, value uintptr) {
+	m.msg.kind, m.msg.op, m.msg.value = kind, uint32(op), int64(value)
+	syscall.RawSyscall(syscall.SYS_WRITE, status, uintptr(unsafe.Pointer(&m.msg)), unsafe.Sizeof(m.msg))
+}
+
+//go:nosplit
+//go:norace
+func exit(code uintptr) {
+	for {
+		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, code, 0, 0)
+	}
+}
+
+// defaultSignals undoes what the caller of berth ignored (nohup ignores
+// SIGHUP), since execve(2) keeps ignored signals ignored.
+//
+//go:nosplit
+//go:norace
+func defaultSignals(m *image) {
+	// struct sigaction of zeroes is SIG_DFL on every architecture.
+	for sig := uintptr(1); sig <= 64; sig++ {
+		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&m.wait)), 0, 8, 0, 0)
+	}
+}

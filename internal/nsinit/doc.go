@@ -1,0 +1,24 @@
+// Package nsinit carries out a [Program]: the flat list of system calls that
+// turns a fresh process into a container's first process, or into one more
+// process of a running container.
+//
+// Everything that needs thought happened before, in package runtime, which
+// compiles an OCI specification to a Program. Here there is only a loop. It
+// runs in a child made by a raw clone(2) of the shim, between clone and
+// execve, where a Go program has one thread and no working runtime: no
+// allocation, no garbage collection, no stack growth, no locks. So [Spawn]
+// lays out every string, structure and vector before it forks, and the child
+// only issues raw system calls, as syscall.forkAndExecInChild of the standard
+// library does. No second Go program has to start, which saves several
+// milliseconds per container.
+//
+// The child is a plain copy of the shim, not a vfork sharing its memory: a
+// shim is small, so copying costs a fraction of a millisecond, and a child
+// that has already joined a hostile container then shares nothing that it
+// could damage. It is never dumpable while it can be seen from inside a
+// container (prctl(2) PR_SET_DUMPABLE), so neither its memory nor its
+// executable can be opened through /proc (CVE-2016-9962, CVE-2019-5736).
+//
+// A Program is data: it is stored beside the container (plan.json) and can be
+// read by people.
+package nsinit

@@ -1,0 +1,163 @@
+package nsinit
+
+import (
+	"encoding/json"
+	"fmt"
+)
+
+// Program is a list of operations and the namespaces their process starts in.
+type Program struct {
+	// Flags are the CLONE_NEW* flags of the clone that makes the process.
+	Flags uint64 `json:"flags"`
+	Ops   []Op   `json:"ops"`
+}
+
+// Op is one operation: a system call by name, or one of the pseudo calls
+// below. The result of a successful call goes to register Out.
+type Op struct {
+	Call string `json:"call"`
+	Args []Arg  `json:"args,omitempty"`
+	Out  Reg    `json:"out,omitempty"`
+	// Allow lists errors (errno numbers) after which the program goes on,
+	// leaving out the next Skip operations. AnyError allows all.
+	Allow []int `json:"allow,omitempty"`
+	Skip  int   `json:"skip,omitempty"`
+	// Then is how many operations to leave out after success.
+	Then int `json:"then,omitempty"`
+	// What completes the sentence "cannot …" when the operation fails.
+	What string `json:"what,omitempty"`
+}
+
+// Pseudo calls.
+const (
+	// CallClone forks once more with Args[0] as CLONE_NEW* flags. The new
+	// process is a child of the shim (CLONE_PARENT) and goes on; the old
+	// one reports it and ends. Joining a pid namespace needs this, because
+	// setns(2) moves only children there.
+	CallClone = "clone"
+	// CallInit forks; the parent becomes an init that reaps orphans and
+	// forwards signals, the child goes on.
+	CallInit = "init"
+	// CallSend passes the descriptor in register Args[0] to the shim.
+	CallSend = "send"
+	// CallClose closes every descriptor from 4 up; 0, 1, 2 and the status
+	// socket, moved to 3 and closed on exec, remain.
+	CallClose = "close-all"
+	// CallFail ends the program with errno Args[0].
+	CallFail = "fail"
+)
+
+// AnyError in Op.Allow allows every error.
+const AnyError = -1
+
+// Reg names a register: a cell that holds a result, usually a descriptor.
+// Register 0 does not exist, so the zero value means "none".
+type Reg uint16
+
+// The first registers are set by the shim before the program runs.
+const (
+	RegStdin Reg = 1 + iota
+	RegStdout
+	RegStderr
+	RegUserNS // of a running container, for exec
+	RegMountNS
+	RegPidNS
+	RegNetNS
+	RegIPCNS
+	RegUTSNS
+	RegCgroupNS
+	RegFree // the first that a compiler may use
+)
+
+// MaxRegs bounds the register file.
+const MaxRegs = 1024
+
+// Arg is one argument of an operation.
+type Arg struct {
+	kind byte // 'n' number, 's' string, 'r' register, 'b' bytes, 'v' vector, 'f' filter
+	n    uint64
+	s    string
+	v    []string
+}
+
+// Int is a number.
+func Int(n int) Arg { return Arg{kind: 'n', n: uint64(int64(n))} }
+
+// Flags is a number given unsigned.
+func Flags(n uint64) Arg { return Arg{kind: 'n', n: n} }
+
+// Str is a C string.
+func Str(s string) Arg { return Arg{kind: 's', s: s} }
+
+// Ref is the content of a register.
+func Ref(r Reg) Arg { return Arg{kind: 'r', n: uint64(r)} }
+
+// Bytes is the address of a block of memory.
+func Bytes(b []byte) Arg { return Arg{kind: 'b', s: string(b)} }
+
+// Vec is a NULL-terminated vector of C strings, as execve(2) takes.
+func Vec(v []string) Arg { return Arg{kind: 'v', v: v} }
+
+// Filter is the address of a struct sock_fprog for the given instructions
+// (8 bytes each, see seccomp(2)).
+func Filter(b []byte) Arg { return Arg{kind: 'f', s: string(b)} }
+
+type wireArg struct {
+	Reg    uint64   `json:"reg,omitempty"`
+	Bytes  []byte   `json:"bytes,omitempty"`
+	Vec    []string `json:"vec,omitempty"`
+	Filter []byte   `json:"filter,omitempty"`
+	// Zero marks an empty vector or block, which omitempty would lose.
+	Zero string `json:"zero,omitempty"`
+}
+
+// MarshalJSON writes numbers and strings as such and the rest as objects.
+func (a Arg) MarshalJSON() ([]byte, error) {
+	switch a.kind {
+	case 'n':
+		return json.Marshal(a.n)
+	case 's':
+		return json.Marshal(a.s)
+	case 'r':
+		return json.Marshal(wireArg{Reg: a.n})
+	case 'b':
+		return json.Marshal(wireArg{Bytes: []byte(a.s), Zero: "bytes"})
+	case 'v':
+		return json.Marshal(wireArg{Vec: a.v, Zero: "vec"})
+	case 'f':
+		return json.Marshal(wireArg{Filter: []byte(a.s)})
+	}
+	return nil, fmt.Errorf("nsinit: argument of unknown kind %q", a.kind)
+}
+
+// UnmarshalJSON reads what MarshalJSON wrote.
+func (a *Arg) UnmarshalJSON(b []byte) error {
+	if len(b) == 0 {
+		return fmt.Errorf("nsinit: empty argument")
+	}
+	switch b[0] {
+	case '"':
+		a.kind = 's'
+		return json.Unmarshal(b, &a.s)
+	case '{':
+		var w wireArg
+		if err := json.Unmarshal(b, &w); err != nil {
+			return err
+		}
+		switch {
+		case w.Reg != 0:
+			*a = Ref(Reg(w.Reg))
+		case w.Filter != nil:
+			*a = Filter(w.Filter)
+		case w.Zero == "vec":
+			*a = Vec(w.Vec)
+		case w.Zero == "bytes":
+			*a = Bytes(w.Bytes)
+		default:
+			return fmt.Errorf("nsinit: unknown argument %s", b)
+		}
+		return nil
+	}
+	a.kind = 'n'
+	return json.Unmarshal(b, &a.n)
+}

@@ -1,0 +1,160 @@
+package nsinit
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"os"
+	"reflect"
+	"runtime"
+	"strings"
+	"syscall"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+// spawn runs a program with its standard output in a pipe and returns what it
+// wrote and how it ended.
+func spawn(t *testing.T, p *Program) (string, unix.WaitStatus, error) {
+	t.Helper()
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	r, w, err := os.Pipe()
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer r.Close()
+	c, err := Spawn(p, map[Reg]int{RegStdout: int(w.Fd())})
+	w.Close()
+	if err != nil {
+		return "", 0, err
+	}
+	var out bytes.Buffer
+	out.ReadFrom(r)
+	var ws unix.WaitStatus
+	if _, err := unix.Wait4(c.Pid, &ws, 0, nil); err != nil {
+		t.Fatal(err)
+	}
+	return out.String(), ws, nil
+}
+
+func sh(script string) []Op {
+	return []Op{
+		{Call: "dup3", Args: []Arg{Ref(RegStdout), Int(1), Int(0)}},
+		{Call: CallClose},
+		{Call: "execve", Args: []Arg{Str("/bin/sh"), Vec([]string{"sh", "-c", script}), Vec([]string{"A=b"})}, What: "run sh"},
+	}
+}
+
+func TestSpawnRunsProgram(t *testing.T) {
+	out, ws, err := spawn(t, &Program{Ops: sh("echo $A; ls /proc/self/fd | tr '\\n' ' '; exit 7")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if !strings.HasPrefix(out, "b\n0 1 2 3 ") || ws.ExitStatus() != 7 {
+		t.Errorf("output %q, status %d", out, ws.ExitStatus())
+	}
+}
+
+func TestSpawnSecondClone(t *testing.T) {
+	ops := append([]Op{{Call: CallClone, Args: []Arg{Flags(unix.CLONE_NEWPID)}}}, sh("echo $$")...)
+	out, ws, err := spawn(t, &Program{Ops: ops})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if out != "1\n" || ws != 0 {
+		t.Errorf("output %q, status %v; want process 1", out, ws)
+	}
+}
+
+func TestSpawnReportsFailedOperation(t *testing.T) {
+	p := &Program{Ops: []Op{
+		{Call: "chdir", Args: []Arg{Str("/nonexistent")}, Allow: []int{int(unix.ENOENT)}, Skip: 1},
+		{Call: CallFail, Args: []Arg{Int(int(unix.EIO))}}, // left out
+		{Call: "mkdirat", Args: []Arg{Int(unix.AT_FDCWD), Str("/proc/x"), Int(0)}, What: "make /proc/x"},
+	}}
+	_, _, err := spawn(t, p)
+	var oe *OpError
+	if !errors.As(err, &oe) || !errors.Is(err, syscall.ENOENT) || oe.Error() != "cannot make /proc/x: no such file or directory" {
+		t.Errorf("got %v", err)
+	}
+}
+
+func TestInitReapsAndPassesStatus(t *testing.T) {
+	for _, tt := range []struct {
+		script string
+		want   int
+	}{
+		// Eight orphans end while the main program still runs.
+		{"for i in 1 2 3 4 5 6 7 8; do (sh -c 'sleep 0.01 &' ); done; sleep 0.1; n=$(ls -d /proc/[0-9]* | wc -l); exit 9", 9},
+		{"kill -TERM 1; sleep 5; exit 1", 128 + 15},
+	} {
+		ops := append([]Op{
+			{Call: "mount", Args: []Arg{Str(""), Str("/"), Int(0), Int(unix.MS_REC | unix.MS_PRIVATE), Int(0)}},
+			{Call: "mount", Args: []Arg{Str("proc"), Str("/proc"), Str("proc"), Int(0), Int(0)}},
+			{Call: CallInit},
+		}, sh(tt.script)...)
+		_, ws, err := spawn(t, &Program{Flags: unix.CLONE_NEWPID | unix.CLONE_NEWNS, Ops: ops})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if ws.ExitStatus() != tt.want {
+			t.Errorf("%s: status %v, want %d", tt.script, ws, tt.want)
+		}
+	}
+}
+
+func TestSpawnPassesDescriptor(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	ops := append([]Op{
+		{Call: "openat", Args: []Arg{Int(unix.AT_FDCWD), Str("/proc/self/comm"), Int(unix.O_RDONLY | unix.O_CLOEXEC), Int(0)}, Out: RegFree},
+		{Call: CallSend, Args: []Arg{Ref(RegFree)}},
+		{Call: "dup3", Args: []Arg{Ref(RegFree), Int(1), Int(0)}},
+	}, sh("exit 0")[1:]...)
+	c, err := Spawn(&Program{Ops: ops}, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	reap(c.Pid)
+	if len(c.FDs) != 1 {
+		t.Fatalf("%d descriptors, want 1", len(c.FDs))
+	}
+	c.FDs[0].Close()
+}
+
+func TestProgramSurvivesJSON(t *testing.T) {
+	p := &Program{Flags: 1 << 40, Ops: []Op{{
+		Call: "execve", Out: 7, Allow: []int{2, AnyError}, Skip: 0, What: "x",
+		Args: []Arg{Int(-100), Str("a\"b"), Ref(9), Bytes([]byte{0, 255}), Vec([]string{"x", ""}), Filter(make([]byte, 16))},
+	}, {Call: "write", Args: []Arg{Vec(nil), Bytes(nil), Str("")}}}}
+	b, err := json.Marshal(p)
+	if err != nil {
+		t.Fatal(err)
+	}
+	var q Program
+	if err := json.Unmarshal(b, &q); err != nil {
+		t.Fatal(err)
+	}
+	if !reflect.DeepEqual(p, &q) {
+		t.Errorf("got  %+v\nwant %+v", &q, p)
+	}
+}
+
+func TestLoadRefusesDamage(t *testing.T) {
+	for _, op := range []Op{
+		{Call: "no_such_call"},
+		{Call: "read", Args: []Arg{Ref(MaxRegs)}},
+		{Call: "read", Args: []Arg{{kind: 'r'}}},
+		{Call: "read", Out: MaxRegs},
+		{Call: "read", Skip: 1},
+		{Call: "read", Args: []Arg{Str("a\x00b")}},
+		{Call: "read", Args: make([]Arg, 7)},
+		{Call: "seccomp", Args: []Arg{Filter(make([]byte, 7))}},
+	} {
+		if _, err := load(&Program{Ops: []Op{op}}); err == nil {
+			t.Errorf("%+v was accepted", op)
+		}
+	}
+}

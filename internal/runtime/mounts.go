@@ -1,0 +1,314 @@
+package runtime
+
+import (
+	"fmt"
+	"path"
+	"strings"
+	"unsafe"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"berth/internal/nsinit"
+)
+
+// pageLimit is what mount(2) takes as options: one page with its final NUL.
+const pageLimit = 4095
+
+// overlay mounts the layers. The classic call serves every kernel but has
+// room for about 55 layers; above that they are given one by one.
+func (st *start) overlay(flags uint64) {
+	r := st.Root
+	opts := "lowerdir=" + strings.Join(r.Lower, ":") + ",upperdir=" + r.Upper + ",workdir=" + r.Work
+	if r.UserXattr {
+		opts += ",userxattr"
+	}
+	if r.Volatile {
+		opts += ",volatile"
+	}
+	const what = "mount the image's layers (overlay)"
+	if len(opts) <= pageLimit {
+		st.do(what, "mount", nsinit.Str("overlay"), nsinit.Str(r.Target), nsinit.Str("overlay"), nsinit.Flags(flags), nsinit.Str(opts))
+		return
+	}
+	if !r.LowerPlus {
+		st.fail("the image has %d layers, too many for this kernel: Linux 6.5 or newer takes up to 500", len(r.Lower))
+		return
+	}
+	fs := st.fsopen(what, "overlay")
+	for _, l := range r.Lower {
+		st.fsconfig(what, fs, "lowerdir+", l)
+	}
+	st.fsconfig(what, fs, "upperdir", r.Upper)
+	st.fsconfig(what, fs, "workdir", r.Work)
+	if r.UserXattr {
+		st.fsflag(what, fs, "userxattr")
+	}
+	if r.Volatile {
+		st.fsflag(what, fs, "volatile")
+	}
+	attr := uint64(0)
+	if flags&unix.MS_NODEV != 0 {
+		attr = unix.MOUNT_ATTR_NODEV
+	}
+	m := st.fsmount(what, fs, attr)
+	st.attach(m, r.Target, true)
+}
+
+// Steps of the mount API of Linux 5.2: fsopen, fsconfig, fsmount.
+
+func (b *builder) fsopen(what, kind string) nsinit.Reg {
+	return b.get(what, "fsopen", nsinit.Str(kind), nsinit.Int(unix.FSOPEN_CLOEXEC))
+}
+
+func (b *builder) fsconfig(what string, fs nsinit.Reg, key, value string) {
+	b.do(what, "fsconfig", nsinit.Ref(fs), nsinit.Int(unix.FSCONFIG_SET_STRING), nsinit.Str(key), nsinit.Str(value), zero)
+}
+
+func (b *builder) fsflag(what string, fs nsinit.Reg, key string) {
+	b.do(what, "fsconfig", nsinit.Ref(fs), nsinit.Int(unix.FSCONFIG_SET_FLAG), nsinit.Str(key), zero, zero)
+}
+
+func (b *builder) fsmount(what string, fs nsinit.Reg, attr uint64) nsinit.Reg {
+	b.do(what, "fsconfig", nsinit.Ref(fs), nsinit.Int(unix.FSCONFIG_CMD_CREATE), zero, zero, zero)
+	m := b.get(what, "fsmount", nsinit.Ref(fs), nsinit.Int(unix.FSMOUNT_CLOEXEC), nsinit.Flags(attr))
+	b.closeReg(fs)
+	return m
+}
+
+// sourced is a mount of the specification with its detached source.
+type sourced struct {
+	reg   nsinit.Reg
+	mount specs.Mount
+	dir   bool
+}
+
+// options is a mount's option list, sorted out.
+type options struct {
+	set, clr    uint64 // MOUNT_ATTR_*
+	bind        bool
+	rec         bool // rbind
+	propagation uint64
+	data        []string // for the file system itself
+}
+
+func parseOptions(m specs.Mount) options {
+	o := options{propagation: unix.MS_PRIVATE}
+	for _, opt := range m.Options {
+		switch opt {
+		case "bind":
+			o.bind = true
+		case "rbind":
+			o.bind, o.rec = true, true
+		case "ro", "rro":
+			o.set |= unix.MOUNT_ATTR_RDONLY
+		case "rw", "rrw":
+			o.set &^= unix.MOUNT_ATTR_RDONLY
+		case "nosuid", "rnosuid":
+			o.set |= unix.MOUNT_ATTR_NOSUID
+		case "suid":
+			o.set &^= unix.MOUNT_ATTR_NOSUID
+		case "nodev", "rnodev":
+			o.set |= unix.MOUNT_ATTR_NODEV
+		case "dev":
+			o.set &^= unix.MOUNT_ATTR_NODEV
+		case "noexec", "rnoexec":
+			o.set |= unix.MOUNT_ATTR_NOEXEC
+		case "exec":
+			o.set &^= unix.MOUNT_ATTR_NOEXEC
+		case "noatime":
+			o.set |= unix.MOUNT_ATTR_NOATIME
+		case "relatime", "defaults", "async", "diratime", "newinstance", "z", "Z":
+		case "private", "rprivate":
+			o.propagation = unix.MS_PRIVATE
+		case "slave", "rslave":
+			o.propagation = unix.MS_SLAVE
+		case "shared", "rshared":
+			o.propagation = unix.MS_SHARED
+		default:
+			o.data = append(o.data, opt)
+		}
+	}
+	return o
+}
+
+// sources makes every mount as a detached one, while the host's paths can
+// still be reached.
+func (st *start) sources() {
+	prop := uint64(unix.MS_PRIVATE)
+	for _, m := range st.Spec.Mounts {
+		if parseOptions(m).propagation != unix.MS_PRIVATE {
+			prop = unix.MS_SLAVE
+		}
+	}
+	st.do("make mounts private", "mount", none, nsinit.Str("/"), none, nsinit.Flags(unix.MS_REC|prop), zero)
+	for _, m := range ordered(st.Spec.Mounts) {
+		st.mounts = append(st.mounts, st.source(m))
+	}
+	for _, d := range st.Spec.Linux.Devices {
+		st.devs = append(st.devs, st.bindSource(st.Node(d), options{set: unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOSUID}))
+	}
+}
+
+// ordered puts mounts below /proc, /dev and /sys after the rest and keeps the
+// order otherwise.
+func ordered(ms []specs.Mount) []specs.Mount {
+	var first, last []specs.Mount
+	for _, m := range ms {
+		if kernelPlace(m.Destination) {
+			last = append(last, m)
+		} else {
+			first = append(first, m)
+		}
+	}
+	return append(first, last...)
+}
+
+func kernelPlace(p string) bool {
+	return below(p, "/proc") || below(p, "/dev") || below(p, "/sys")
+}
+
+func (st *start) source(m specs.Mount) sourced {
+	o := parseOptions(m)
+	if o.bind || m.Type == "bind" {
+		return sourced{st.bindSource(m.Source, o), m, st.IsDir(m.Source)}
+	}
+	kind := m.Type
+	if kind == "cgroup" {
+		kind = "cgroup2"
+	}
+	if kind == "proc" && st.ns.rootless() && !st.ns.own(unix.CLONE_NEWPID) && st.ns.join[specs.PIDNamespace] == "" {
+		// The host's processes: only its own /proc shows them here.
+		return sourced{st.bindSource("/proc", options{rec: true, propagation: unix.MS_SLAVE}), m, true}
+	}
+	what := fmt.Sprintf("make a %s file system for %s", kind, m.Destination)
+	fs := st.fsopen(what, kind)
+	for _, d := range o.data {
+		key, value, ok := strings.Cut(d, "=")
+		if ok {
+			st.fsconfig(what, fs, key, value)
+		} else {
+			st.fsflag(what, fs, d)
+		}
+	}
+	if kind == "tmpfs" && o.set&unix.MOUNT_ATTR_RDONLY != 0 {
+		// Other mounts may have their places in it.
+		o.set &^= unix.MOUNT_ATTR_RDONLY
+		st.frozen = append(st.frozen, m.Destination)
+	}
+	return sourced{st.fsmount(what, fs, o.set), m, true}
+}
+
+func (st *start) bindSource(p string, o options) nsinit.Reg {
+	what := "mount " + p
+	flags := uint64(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
+	at := uint64(unix.AT_EMPTY_PATH)
+	if o.rec {
+		flags |= unix.AT_RECURSIVE
+		at |= unix.AT_RECURSIVE
+	}
+	r := st.get(what, "open_tree", cwd, nsinit.Str(p), nsinit.Flags(flags))
+	st.setattr(what, nsinit.Ref(r), none, at, unix.MountAttr{Attr_set: o.set, Attr_clr: o.clr, Propagation: o.propagation})
+	return r
+}
+
+func (b *builder) setattr(what string, at, p nsinit.Arg, flags uint64, attr unix.MountAttr) {
+	b.do(what, "mount_setattr", at, p, nsinit.Flags(flags), structBytes(attr), nsinit.Int(int(unsafe.Sizeof(attr))))
+}
+
+// places puts the detached mounts where they belong.
+func (st *start) places() {
+	for _, s := range st.mounts {
+		dest := path.Clean(s.mount.Destination)
+		if s.dir {
+			st.mkdirs(dest, 0o755)
+		} else {
+			st.touch(dest)
+		}
+		if kernelPlace(dest) {
+			st.attachExact(s.reg, dest)
+		} else {
+			st.attach(s.reg, dest, s.dir)
+		}
+	}
+}
+
+// devices fills /dev, when it is our own, with the host's nodes and the
+// customary links.
+func (st *start) devices() {
+	for i, d := range st.Spec.Linux.Devices {
+		st.touch(d.Path)
+		st.attachExact(st.devs[i], d.Path)
+	}
+	if !st.ownDev() {
+		return
+	}
+	for _, l := range [][2]string{
+		{"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"},
+		{"/proc/self/fd/2", "/dev/stderr"}, {"/proc/kcore", "/dev/core"}, {"pts/ptmx", "/dev/ptmx"},
+	} {
+		st.do("make "+l[1], "symlinkat", nsinit.Str(l[0]), cwd, nsinit.Str(l[1]))
+		st.allow(0, unix.EEXIST)
+	}
+}
+
+func (st *start) ownDev() bool {
+	for _, m := range st.Spec.Mounts {
+		if m.Destination == "/dev" {
+			return m.Type == "tmpfs"
+		}
+	}
+	return false
+}
+
+// protect hides and freezes what the specification names in /proc and /sys.
+func (st *start) protect() {
+	for _, p := range st.Spec.Linux.MaskedPaths {
+		st.mask(p)
+	}
+	for _, p := range st.Spec.Linux.ReadonlyPaths {
+		r := st.get("protect "+p, "open_tree", cwd, nsinit.Str(p), nsinit.Flags(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE))
+		st.allow(3, unix.ENOENT)
+		st.setattr("protect "+p, nsinit.Ref(r), none, unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+		st.do("protect "+p, "move_mount", nsinit.Ref(r), none, cwd, nsinit.Str(p), nsinit.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+		st.closeReg(r)
+		st.next--
+	}
+}
+
+// mask covers a directory with an empty read-only one, and a file with the
+// null device: ours, just mounted, not what the image has at /dev/null.
+func (st *start) mask(p string) {
+	what := "mask " + p
+	args := append([]nsinit.Arg{cwd, nsinit.Str(p)}, openHow(unix.O_PATH|unix.O_DIRECTORY, unix.RESOLVE_NO_SYMLINKS)...)
+	at := st.get(what, "openat2", args...)
+	probe := len(st.ops) - 1
+	fs := st.fsopen(what, "tmpfs")
+	m := st.fsmount(what, fs, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	st.do(what, "move_mount", nsinit.Ref(m), none, nsinit.Ref(at), none, nsinit.Int(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH))
+	st.closeReg(m)
+	st.closeReg(at)
+	// Not a directory: the rest is for files. Not there at all: it fails
+	// again, and is left out.
+	st.ops[probe].Skip = len(st.ops) - 1 - probe
+	st.ops[probe].Allow = []int{int(unix.ENOENT), int(unix.ENOTDIR), int(unix.EACCES)}
+	last := len(st.ops) - 1
+	r := st.get(what, "open_tree", cwd, nsinit.Str("/dev/null"), nsinit.Flags(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))
+	st.do(what, "move_mount", nsinit.Ref(r), none, cwd, nsinit.Str(p), nsinit.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+	st.allow(0, unix.ENOENT, unix.ENOTDIR, unix.EACCES)
+	st.closeReg(r)
+	st.ops[last].Then = len(st.ops) - 1 - last
+	st.ops[last].Allow = nil
+	st.next -= 4
+}
+
+// late makes read-only what had to be written until now.
+func (st *start) late() {
+	ro := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
+	for _, p := range st.frozen {
+		st.setattr("make "+p+" read-only", cwd, nsinit.Str(p), 0, ro)
+	}
+	if st.Spec.Root != nil && st.Spec.Root.Readonly {
+		st.setattr("make the root file system read-only", cwd, nsinit.Str("/"), 0, ro)
+	}
+}
