@@ -91,9 +91,9 @@ type Mount struct {
 
 // Device is a device of the host under its name in the container.
 type Device struct {
-	Source             string // path on the host
-	specs.LinuxDevice         // Path is the one in the container
-	Permissions        string // r, w, m in any order; empty is all
+	Source            string // path on the host
+	specs.LinuxDevice        // Path is the one in the container
+	Permissions       string // r, w, m in any order; empty is all
 }
 
 // Users reads small files of the container's root file system, /etc/passwd and
