@@ -1,0 +1,193 @@
+package cgroup
+
+import (
+	"os"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// mountPoint is where every distribution mounts control groups.
+const mountPoint = "/sys/fs/cgroup"
+
+// Mode is how a machine presents control groups.
+type Mode int
+
+// The modes. Hybrid is version 1 with an additional version 2 tree.
+const (
+	None Mode = iota
+	V1
+	Hybrid
+	V2
+)
+
+// The controllers berth uses, by their names in version 1. In version 2 blkio
+// is called io, the freezer is built in and devices is a BPF program.
+const (
+	memory  = "memory"
+	cpu     = "cpu"
+	cpuacct = "cpuacct"
+	cpuset  = "cpuset"
+	pids    = "pids"
+	blkio   = "blkio"
+	devices = "devices"
+	freezer = "freezer"
+)
+
+// Facts is what [Prepare] has to know of the machine and of the groups that the
+// calling process is in.
+type Facts struct {
+	Mode   Mode
+	UID    int
+	trees  map[string]tree // version 1: by controller
+	v2     tree            // version 2: zero when not mounted
+	inHere []string        // controllers available at the root of the version 2 tree
+
+	mkdir func(string) error // tests put a kernel's files into what is made
+}
+
+// tree is one mounted hierarchy.
+type tree struct {
+	mount string // where it is mounted
+	own   string // the calling process's group in it, from the mount on
+}
+
+// Detect looks at the mounts and at the calling process. It opens a handful
+// of files.
+func Detect() (Facts, error) {
+	f := Facts{UID: os.Geteuid()}
+	b, err := os.ReadFile("/proc/self/cgroup")
+	if os.IsNotExist(err) {
+		return f, nil // a kernel without control groups
+	}
+	if err != nil {
+		return f, err
+	}
+	f.find(mountPoint, string(b), fsType)
+	return f, nil
+}
+
+// fsType returns the type of the file system mounted exactly at path, as far
+// as the kernel's magic number tells.
+func fsType(path string) int64 {
+	var st unix.Statfs_t
+	if err := unix.Statfs(path, &st); err != nil {
+		return 0
+	}
+	return int64(st.Type)
+}
+
+// find fills in the trees below root, from what /proc/self/cgroup says.
+func (f *Facts) find(root, self string, fsType func(string) int64) {
+	f.trees = map[string]tree{}
+	unified := filepath.Join(root, "unified")
+	if fsType(root) == unix.CGROUP2_SUPER_MAGIC {
+		unified = root
+		f.Mode = V2
+	} else if fsType(unified) != unix.CGROUP2_SUPER_MAGIC {
+		unified = ""
+	}
+	for line := range strings.Lines(self) {
+		// hierarchy number : controllers : path
+		part := strings.SplitN(strings.TrimRight(line, "\n"), ":", 3)
+		if len(part) != 3 {
+			continue
+		}
+		own := part[2]
+		if own == "/.." || strings.HasPrefix(own, "/../") {
+			own = "/" // a group outside our view
+		}
+		if part[0] == "0" {
+			if unified != "" {
+				f.v2 = tree{mount: unified, own: own}
+			}
+			continue
+		}
+		if f.Mode == V2 {
+			continue // a leftover version 1 tree somewhere else
+		}
+		for name := range strings.SplitSeq(part[1], ",") {
+			dir := filepath.Join(root, name) // a link where trees are shared
+			if name != "" && !strings.HasPrefix(name, "name=") && fsType(dir) == unix.CGROUP_SUPER_MAGIC {
+				if real, err := filepath.EvalSymlinks(dir); err == nil {
+					dir = real
+				}
+				f.trees[name] = tree{mount: dir, own: own}
+			}
+		}
+	}
+	if f.Mode != V2 && len(f.trees) > 0 {
+		f.Mode = V1
+		if f.v2.mount != "" {
+			f.Mode = Hybrid
+		}
+	}
+	if f.v2.mount != "" {
+		f.inHere = words(filepath.Join(f.v2.mount, "cgroup.controllers"))
+	}
+}
+
+// Version returns Docker's word for the mode: "1", "2", or nothing.
+func (f Facts) Version() string {
+	switch f.Mode {
+	case V1, Hybrid:
+		return "1"
+	case V2:
+		return "2"
+	}
+	return ""
+}
+
+// Has reports whether the kernel offers the controller (by its version 1 name)
+// to somebody; whether this account may use it, only trying tells.
+func (f Facts) Has(controller string) bool {
+	if _, ok := f.trees[controller]; ok {
+		return true
+	}
+	return slices.Contains(f.inHere, v2Name(controller))
+}
+
+// HasSwap reports whether swap is counted.
+func (f Facts) HasSwap() bool {
+	if t, ok := f.trees[memory]; ok {
+		return exists(filepath.Join(t.mount, "memory.memsw.limit_in_bytes"))
+	}
+	// The root group has no limit files; any other group has.
+	return f.Has(memory) && (f.v2.own == "/" || exists(filepath.Join(f.v2.mount, f.v2.own, "memory.swap.max")))
+}
+
+// Delegated reports whether this account can make groups at all.
+func (f Facts) Delegated() bool {
+	if f.UID == 0 {
+		return f.Mode != None
+	}
+	if f.Mode == V2 {
+		_, ok := f.delegated(f.v2)
+		return ok
+	}
+	_, ok := f.delegated(f.trees[memory])
+	return ok
+}
+
+func v2Name(controller string) string {
+	if controller == blkio {
+		return "io"
+	}
+	return controller
+}
+
+// words reads a file of names separated by blanks.
+func words(path string) []string {
+	b, err := os.ReadFile(path)
+	if err != nil {
+		return nil
+	}
+	return strings.Fields(string(b))
+}
+
+func exists(path string) bool {
+	_, err := os.Stat(path)
+	return err == nil
+}
