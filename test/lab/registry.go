@@ -1,0 +1,144 @@
+package lab
+
+import (
+	"fmt"
+	"io"
+	"net"
+	"net/http"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"syscall"
+	"testing"
+	"time"
+
+	"berth/test/images"
+)
+
+func now() time.Time { return time.Now() }
+
+// Login of the registry that asks for one. The hash is bcrypt of the password.
+const (
+	User     = "tester"
+	Password = "secret"
+	htpasswd = User + ":$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
+)
+
+// cacheDir is where images are kept between runs.
+func cacheDir(t testing.TB) string {
+	dir := os.Getenv("BERTH_TEST_CACHE")
+	if dir == "" {
+		dir = filepath.Join(repo(t), "test", "tmp")
+	}
+	if err := os.MkdirAll(dir, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	return dir
+}
+
+// startRegistries starts Debian's docker-registry four times on loopback:
+// three with one shared storage, and an empty one.
+func (l *Lab) startRegistries(t testing.TB) {
+	t.Helper()
+	cache := cacheDir(t)
+	// One test process at a time fills the storage.
+	lock, err := os.OpenFile(filepath.Join(cache, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer lock.Close()
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	conf := filepath.Join(l.Dir, "registries")
+	if err := os.Mkdir(conf, 0o700); err != nil {
+		t.Fatal(err)
+	}
+	write := func(name, text string) string {
+		p := filepath.Join(conf, name)
+		if err := os.WriteFile(p, []byte(text), 0o600); err != nil {
+			t.Fatal(err)
+		}
+		return p
+	}
+	shared := filepath.Join(cache, "registry")
+	auth := "auth:\n  htpasswd: {realm: tests, path: " + write("htpasswd", htpasswd) + "}\n"
+	crt, key := filepath.Join(conf, "crt"), filepath.Join(conf, "key")
+	out, err := exec.Command("openssl", "req", "-x509", "-newkey", "rsa:2048", "-nodes", "-days", "2", "-subj", "/CN=localhost",
+		"-addext", "subjectAltName=DNS:localhost,IP:127.0.0.1", "-keyout", key, "-out", crt).CombinedOutput()
+	if err != nil {
+		t.Fatalf("openssl: %v\n%s", err, out)
+	}
+	l.Open = startRegistry(t, conf, "open", shared, "", "")
+	l.Mirror = "http://" + l.Open
+	l.Auth = startRegistry(t, conf, "auth", shared, auth, "")
+	l.TLS = startRegistry(t, conf, "tls", shared, "", "  tls: {certificate: "+crt+", key: "+key+"}\n")
+	l.Scratch = startRegistry(t, conf, "scratch", filepath.Join(l.Dir, "scratch"), "", "")
+	if err := images.PushAll(l.Mirror, cache, os.Stderr); err != nil {
+		t.Fatal(err)
+	}
+	l.Tricky = startTricky(t, l.Open)
+}
+
+func startRegistry(t testing.TB, conf, name, storage, auth, tls string) string {
+	t.Helper()
+	addr := freePort(t)
+	file := filepath.Join(conf, name+".yml")
+	text := fmt.Sprintf("version: 0.1\nlog: {level: error, accesslog: {disabled: true}}\nstorage:\n  filesystem: {rootdirectory: %s}\nhttp:\n  addr: %s\n%s%s", storage, addr, tls, auth)
+	if err := os.WriteFile(file, []byte(text), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	logFile, err := os.Create(filepath.Join(conf, name+".log"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer logFile.Close()
+	cmd := exec.Command("docker-registry", "serve", file)
+	cmd.Stdout, cmd.Stderr = logFile, logFile
+	// The registry goes with the test, however the test ends.
+	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGKILL}
+	if err := cmd.Start(); err != nil {
+		t.Fatalf("no docker-registry: run test/packages.sh: %v", err)
+	}
+	t.Cleanup(func() { cmd.Process.Kill(); cmd.Wait() })
+	for range 100 {
+		if c, err := net.Dial("tcp", addr); err == nil {
+			c.Close()
+			return addr
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	b, _ := os.ReadFile(logFile.Name())
+	t.Fatalf("registry %s does not answer:\n%s", name, b)
+	return ""
+}
+
+func freePort(t testing.TB) string {
+	t.Helper()
+	l, err := net.Listen("tcp", "127.0.0.1:0")
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	return l.Addr().String()
+}
+
+// Get returns the body of a page, waiting up to a while for its server.
+func Get(url string, wait time.Duration) (string, error) {
+	deadline := time.Now().Add(wait)
+	for {
+		resp, err := http.Get(url)
+		if err == nil {
+			b, err := io.ReadAll(resp.Body)
+			resp.Body.Close()
+			if err == nil && resp.StatusCode != http.StatusOK {
+				err = fmt.Errorf("%s: %s", url, resp.Status)
+			}
+			return string(b), err
+		}
+		if time.Now().After(deadline) {
+			return "", err
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+}
