@@ -1,0 +1,112 @@
+package layer
+
+import (
+	"fmt"
+
+	"golang.org/x/sys/unix"
+)
+
+// Names of the extended attributes by which overlay knows what hides. Root's
+// mounts read the first family, mounts in a user namespace the second.
+const (
+	trustedFamily = "trusted.overlay."
+	userFamily    = "user.overlay."
+
+	opaqueAttr   = "opaque"   // "y": hides the folder below; "x": see whiteoutAttr
+	whiteoutAttr = "whiteout" // on an empty file in an "x" folder (kernel 6.7)
+)
+
+func (u *unpacker) family() string {
+	if u.rootless {
+		return userFamily
+	}
+	return trustedFamily
+}
+
+// makeOpaque makes a folder hide all that lies below it in other layers.
+func (u *unpacker) makeOpaque(n *node) error {
+	n.opaque = true
+	return nil
+}
+
+// hide makes a name of the folder dir hide what it means in layers below. It
+// does not touch what this layer itself has under that name: a file hides the
+// one below anyway, and a folder becomes opaque.
+func (u *unpacker) hide(dir *node, base string) error {
+	if kid := dir.kids[base]; kid != nil {
+		if kid.link == "" {
+			return u.makeOpaque(kid)
+		}
+		dir.hide(base, false)
+		return nil
+	}
+	fd, err := u.tree.fd(dir)
+	if err != nil {
+		return err
+	}
+	if !u.noMknod {
+		err = unix.Mknodat(fd, base, unix.S_IFCHR, 0)
+		u.noMknod = err == unix.EPERM || err == unix.EOPNOTSUPP || err == unix.EINVAL
+	}
+	if u.noMknod {
+		err = u.hideByXattr(fd, base)
+	}
+	switch err {
+	case unix.EEXIST:
+		if !dir.hidden[base] {
+			dir.hide(base, false)
+		}
+		return nil
+	case nil:
+		dir.hide(base, true)
+		return nil
+	}
+	return fmt.Errorf("cannot make a whiteout: %w", err)
+}
+
+func (n *node) hide(base string, mark bool) {
+	if n.hidden == nil {
+		n.hidden = map[string]bool{}
+	}
+	n.hidden[base] = mark
+}
+
+// hideByXattr makes a whiteout where the kernel refuses the device node: an
+// empty file with a mark. The mark on its folder is set at the end.
+func (u *unpacker) hideByXattr(dir int, base string) error {
+	fd, err := openat(dir, base, openNew, 0o600)
+	if err != nil {
+		return err
+	}
+	defer unix.Close(fd)
+	return unix.Fsetxattr(fd, u.family()+whiteoutAttr, []byte("y"), 0)
+}
+
+// markFolder writes on an open folder how it hides.
+func (u *unpacker) markFolder(n *node, fd int) error {
+	value := ""
+	switch {
+	case n.opaque && u.noMknod:
+		// "y" and "x" exclude each other, and in a folder that hides
+		// everything single whiteouts have nothing to do.
+		for base, mark := range n.hidden {
+			if !mark {
+				continue
+			}
+			if err := unix.Unlinkat(fd, base, 0); err != nil {
+				return err
+			}
+		}
+		value = "y"
+	case n.opaque:
+		value = "y"
+	case u.noMknod && len(n.hidden) > 0:
+		value = "x"
+	default:
+		return nil
+	}
+	if err := unix.Fsetxattr(fd, u.family()+opaqueAttr, []byte(value), 0); err != nil {
+		return fmt.Errorf("cannot mark a folder as hiding what lies below; the data root needs a file system with extended attributes: %w", err)
+	}
+	return nil
+}
