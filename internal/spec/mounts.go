@@ -13,7 +13,10 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-const defaultShmSize = 64 << 20
+const (
+	defaultShmSize = 64 << 20
+	cgroupRoot     = "/sys/fs/cgroup"
+)
 
 // mounts lists all mounts in the order in which they are made: what every
 // container has, then berth's own files and the user's mounts, those nearer to
@@ -32,8 +35,13 @@ func (b *builder) mounts() error {
 		taken = append(taken, m.Destination)
 	}
 	for _, m := range b.defaultMounts() {
-		if !covered(m.Destination, taken) {
-			b.spec.Mounts = append(b.spec.Mounts, m)
+		if covered(m.Destination, taken) {
+			continue
+		}
+		b.spec.Mounts = append(b.spec.Mounts, m)
+		if m.Destination == cgroupRoot && m.Type == "tmpfs" && !b.writableCgroups() {
+			// Not at once: folders have to be made in it.
+			b.spec.Linux.ReadonlyPaths = append(b.spec.Linux.ReadonlyPaths, cgroupRoot)
 		}
 	}
 	var late []specs.Mount
@@ -183,18 +191,15 @@ func (b *builder) cgroupMounts() []specs.Mount {
 		if !rw {
 			o = append(o, "ro")
 		}
-		return []specs.Mount{{Destination: "/sys/fs/cgroup", Type: "cgroup", Source: "cgroup", Options: o}}
+		return []specs.Mount{{Destination: cgroupRoot, Type: "cgroup", Source: "cgroup", Options: o}}
 	}
 	if len(b.in.CgroupDirs) == 0 {
 		return nil
 	}
-	const top = "/sys/fs/cgroup"
-	out := []specs.Mount{{Destination: top, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "nodev", "mode=755"}}}
+	out := []specs.Mount{{Destination: cgroupRoot, Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "noexec", "nodev", "mode=755"}}}
 	bind := []string{"bind", "nosuid", "noexec", "rprivate"}
 	if !rw {
 		bind = append(bind, "ro")
-		// The folders below it have to be made first.
-		b.spec.Linux.ReadonlyPaths = append(b.spec.Linux.ReadonlyPaths, top)
 	}
 	for _, name := range slices.Sorted(maps.Keys(b.in.CgroupDirs)) {
 		names := []string{name}
@@ -203,7 +208,7 @@ func (b *builder) cgroupMounts() []specs.Mount {
 			names = append(names, strings.Split(name, ",")...)
 		}
 		for _, n := range names {
-			out = append(out, specs.Mount{Destination: top + "/" + n, Type: "bind", Source: b.in.CgroupDirs[name], Options: slices.Clone(bind)})
+			out = append(out, specs.Mount{Destination: cgroupRoot + "/" + n, Type: "bind", Source: b.in.CgroupDirs[name], Options: slices.Clone(bind)})
 		}
 	}
 	return out

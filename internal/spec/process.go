@@ -123,10 +123,12 @@ func (b *builder) newProcess(user string) (*specs.Process, error) {
 		p.OOMScoreAdj = &score
 	}
 	p.Capabilities = processCaps(caps, p.User)
-	if in.Host.AppArmor {
-		p.ApparmorProfile = b.sec.apparmor
-	} else if b.sec.apparmor != "" && b.sec.apparmor != "unconfined" {
-		b.warn("AppArmor is not enabled on this machine. Profile %s discarded.", b.sec.apparmor)
+	switch profile := b.sec.apparmor; {
+	case profile == "", profile == "unconfined": // what it is without a word
+	case in.Host.AppArmor:
+		p.ApparmorProfile = profile
+	default:
+		b.warn("AppArmor is not enabled on this machine. Profile %s discarded.", profile)
 	}
 	home := id.home
 	if home == "" {
