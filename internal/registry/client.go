@@ -1,0 +1,205 @@
+package registry
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"net"
+	"net/http"
+	"strings"
+	"sync"
+	"time"
+
+	"berth/internal/registry/ref"
+)
+
+// Options says how registries are reached. The zero value is what Docker does
+// without any configuration.
+type Options struct {
+	// Mirrors are base addresses that are asked before the registry they
+	// are listed under (docker.io for Docker Hub), in order.
+	Mirrors map[string][]string
+	// Insecure registries (host, host:port or CIDR) need no certificate
+	// that can be verified and may speak plain HTTP. Loopback always may.
+	Insecure []string
+	// DockerConfig is the folder of Docker's config.json with credentials;
+	// empty means $DOCKER_CONFIG or ~/.docker.
+	DockerConfig string
+	// CertDirs hold certificates per registry, HOST:PORT/*.crt, *.cert and
+	// *.key; nil means Docker's own folders.
+	CertDirs []string
+	// UserAgent is how the client names itself.
+	UserAgent string
+	// Program is the command named in hints; empty means berth.
+	Program string
+}
+
+// Client talks to registries. It may be used from many goroutines and
+// remembers tokens and which endpoint answered for as long as it lives.
+type Client struct {
+	opt      Options
+	insecure insecureList
+	creds    *credentialFile
+	http     *http.Client
+	patience patience
+	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
+
+	mu         sync.Mutex
+	endpoints  map[string][]*endpoint // by domain
+	preferred  map[string]*endpoint   // by domain: the one that answered
+	transports map[string]*http.Transport
+}
+
+// patience is how long and how often the client waits for what.
+type patience struct {
+	dial    time.Duration // for a connection
+	tls     time.Duration // for its handshake
+	header  time.Duration // for the answer about a small document
+	blob    time.Duration // for the first byte of a layer: a caching registry may have to fetch it first
+	idle    time.Duration // between bytes
+	backoff time.Duration // before the second try, doubled for each further one
+	longest time.Duration // the most we wait because a registry asks us to
+	tries   int           // without progress
+}
+
+// New returns a client. It opens nothing yet.
+func New(opt Options) (*Client, error) {
+	if opt.UserAgent == "" {
+		opt.UserAgent = "berth"
+	}
+	if opt.Program == "" {
+		opt.Program = "berth"
+	}
+	if opt.CertDirs == nil {
+		opt.CertDirs = defaultCertDirs()
+	}
+	insecure, err := parseInsecure(opt.Insecure)
+	if err != nil {
+		return nil, err
+	}
+	c := &Client{
+		opt:        opt,
+		insecure:   insecure,
+		creds:      &credentialFile{dir: opt.DockerConfig},
+		endpoints:  map[string][]*endpoint{},
+		preferred:  map[string]*endpoint{},
+		transports: map[string]*http.Transport{},
+		patience: patience{
+			dial: 15 * time.Second, tls: 15 * time.Second, header: time.Minute, blob: 5 * time.Minute,
+			idle: time.Minute, backoff: 250 * time.Millisecond, longest: 30 * time.Second, tries: 6,
+		},
+	}
+	c.dial = (&net.Dialer{Timeout: c.patience.dial, KeepAlive: 15 * time.Second}).DialContext
+	c.http = &http.Client{Transport: hostTransport{c}, CheckRedirect: checkRedirect}
+	for domain, urls := range opt.Mirrors {
+		for _, u := range urls {
+			if _, err := c.mirror(u); err != nil {
+				return nil, fmt.Errorf("mirror of %s: %w", domain, err)
+			}
+		}
+	}
+	return c, nil
+}
+
+// Close drops the connections that are kept open for further requests.
+func (c *Client) Close() {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	for _, t := range c.transports {
+		t.CloseIdleConnections()
+	}
+}
+
+// each calls f with the endpoints that serve domain until one succeeds: the
+// one that answered last, then mirrors, then the registry itself. The error is
+// the registry's own; what the mirrors said is added to it.
+func (c *Client) each(ctx context.Context, domain string, f func(*endpoint) error) error {
+	eps, err := c.serving(domain)
+	if err != nil {
+		return err
+	}
+	var last error
+	var notes []string
+	for _, ep := range eps {
+		err := f(ep)
+		if err == nil {
+			c.prefer(domain, ep)
+			return nil
+		}
+		if ctx.Err() != nil {
+			return ctx.Err()
+		}
+		if !ep.isMirror {
+			last = err
+			continue
+		}
+		notes = append(notes, mirrorNote(ep, err))
+	}
+	if len(notes) == 0 {
+		return last
+	}
+	return &failure{kind: kindOf(last), cause: last, text: last.Error() + " (" + strings.Join(notes, "; ") + ")"}
+}
+
+func mirrorNote(ep *endpoint, err error) string {
+	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDenied) {
+		return ep.label() + " does not have it"
+	}
+	return err.Error()
+}
+
+func kindOf(err error) error {
+	var f *failure
+	if errors.As(err, &f) {
+		return f.kind
+	}
+	return err
+}
+
+// serving returns the endpoints of domain in the order to try them.
+func (c *Client) serving(domain string) ([]*endpoint, error) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	eps := c.endpoints[domain]
+	if eps == nil {
+		for _, u := range c.opt.Mirrors[domain] {
+			ep, err := c.mirror(u)
+			if err != nil {
+				return nil, err
+			}
+			eps = append(eps, ep)
+		}
+		eps = append(eps, c.origin(domain))
+		c.endpoints[domain] = eps
+	}
+	return inFront(eps, c.preferred[domain]), nil
+}
+
+func inFront(eps []*endpoint, first *endpoint) []*endpoint {
+	if first == nil || eps[0] == first {
+		return eps
+	}
+	out := []*endpoint{first}
+	for _, ep := range eps {
+		if ep != first {
+			out = append(out, ep)
+		}
+	}
+	return out
+}
+
+func (c *Client) prefer(domain string, ep *endpoint) {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.preferred[domain] = ep
+}
+
+// denied is Docker's line for a repository that may be private or missing:
+// registries do not say which.
+func (c *Client) denied(r ref.Ref, cause error) error {
+	text := fmt.Sprintf("pull access denied for %s, repository does not exist or may require '%s login'", r.FamiliarName(), c.opt.Program)
+	if cause != nil {
+		text += ": " + cause.Error()
+	}
+	return fail(ErrDenied, cause, "%s", text)
+}
