@@ -1,0 +1,191 @@
+package cgroup
+
+import (
+	"fmt"
+	"os"
+	"os/exec"
+	"path/filepath"
+	"runtime"
+	"slices"
+	"strings"
+	"testing"
+
+	"golang.org/x/sys/unix"
+)
+
+const account = 12345
+
+// asAccount calls f in a thread that belongs to an ordinary account. Programs
+// started by f do too.
+func asAccount(t *testing.T, f func()) {
+	t.Helper()
+	done := make(chan error)
+	go func() {
+		runtime.LockOSThread() // for ever: the thread ends with the goroutine
+		for _, call := range [][4]uintptr{
+			{unix.SYS_SETGROUPS, 0, 0, 0},
+			{unix.SYS_SETRESGID, account, account, account},
+			{unix.SYS_SETRESUID, account, account, account},
+		} {
+			if _, _, errno := unix.RawSyscall(call[0], call[1], call[2], call[3]); errno != 0 {
+				done <- errno
+				return
+			}
+		}
+		f()
+		done <- nil
+	}()
+	if err := <-done; err != nil {
+		t.Fatal(err)
+	}
+}
+
+// TestRealAccountIsTold: without delegation every limit gives one warning, and
+// a container without limits none.
+func TestRealAccountIsTold(t *testing.T) {
+	f := facts(t)
+	f.UID = account
+	f.v2.own = "/"
+	asAccount(t, func() {
+		if f.Delegated() {
+			t.Error("Delegated")
+		}
+		g, warnings, err := Prepare(testID(t), "", Limits{}, f)
+		if err != nil || len(warnings) > 0 || len(g.Dirs) > 0 {
+			t.Errorf("no limits: %+v, %q, %v", g, warnings, err)
+		}
+		g, warnings, err = Prepare(testID(t), "", Limits{
+			Memory: 64 << 20, NanoCPUs: 1e9, PidsLimit: 10, CPUShares: 5,
+			ReadBps: []Throttle{{8, 0, 1000}, {8, 16, 1000}},
+		}, f)
+		if err != nil || len(g.Dirs) > 0 {
+			t.Errorf("%+v, %v", g, err)
+		}
+		var options []string
+		for _, w := range warnings {
+			option, why, ok := strings.Cut(w, " has no effect: ")
+			if !ok || why == "" {
+				t.Errorf("warning %q", w)
+			}
+			options = append(options, option)
+		}
+		if want := []string{"--memory", "--cpus", "--cpu-shares", "--pids-limit", "--device-read-bps"}; !slices.Equal(options, want) {
+			t.Errorf("warnings %q, want one for each of %v", warnings, want)
+		}
+		if w, err := g.Update(Limits{Memory: 1 << 30}, f); err != nil || len(w) != 1 {
+			t.Errorf("update: %q, %v", w, err)
+		}
+		if err := g.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// delegate gives the account a group in every tree and makes f believe that the
+// calling process lives in a group inside it.
+func delegate(t *testing.T, f *Facts) (session []string) {
+	name := "/delegated-" + testID(t)
+	give := func(tr tree) tree {
+		top := filepath.Join(tr.mount, name)
+		dir := filepath.Join(top, "app.slice", "session")
+		if err := os.MkdirAll(dir, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		t.Cleanup(func() {
+			if err := (&Group{Dirs: []string{top}}).Remove(); err != nil {
+				t.Error(err)
+			}
+		})
+		if tr == f.v2 {
+			for _, c := range f.inHere {
+				if err := enableBelow(tr.mount, filepath.Dir(top), c); err != nil {
+					t.Fatal(err)
+				}
+			}
+		}
+		for _, d := range []string{top, filepath.Dir(dir), dir} {
+			for _, file := range []string{"", "cgroup.procs", "cgroup.subtree_control"} {
+				if p := filepath.Join(d, file); exists(p) {
+					if err := os.Chown(p, account, account); err != nil {
+						t.Fatal(err)
+					}
+				}
+			}
+		}
+		session = append(session, dir)
+		return tree{mount: tr.mount, own: name + "/app.slice/session"}
+	}
+	moved := map[tree]tree{}
+	for c, tr := range f.trees {
+		if c == cpuset {
+			delete(f.trees, c)
+			continue
+		}
+		if _, ok := moved[tr]; !ok {
+			moved[tr] = give(tr)
+		}
+		f.trees[c] = moved[tr]
+	}
+	if f.v2.mount != "" {
+		f.v2 = give(f.v2)
+	}
+	return session
+}
+
+// TestRealDelegation: an ordinary account has limits in groups that are its own.
+func TestRealDelegation(t *testing.T) {
+	f := facts(t)
+	f.UID = account
+	session := delegate(t, &f)
+	var g *Group
+	var cmd *exec.Cmd
+	var stdin interface {
+		Write([]byte) (int, error)
+		Close() error
+	}
+	asAccount(t, func() {
+		if !f.Delegated() {
+			t.Error("Delegated is false")
+		}
+		var warnings []string
+		var err error
+		g, warnings, err = Prepare(testID(t), "", Limits{Memory: 32 << 20, MemorySwap: 32 << 20, PidsLimit: 10, NanoCPUs: 5e8}, f)
+		if err != nil || len(warnings) > 0 {
+			t.Errorf("%q, %v", warnings, err)
+			return
+		}
+		script := "read go; "
+		for _, dir := range g.Dirs {
+			script += fmt.Sprintf("echo 0 > %s/cgroup.procs || exit 9; ", dir)
+		}
+		cmd = exec.Command("sh", "-c", script+"tail /dev/zero; cat")
+		cmd.Stderr = os.Stderr
+		if stdin, err = cmd.StdinPipe(); err == nil {
+			err = cmd.Start()
+		}
+		if err != nil {
+			t.Error(err)
+		}
+	})
+	if t.Failed() {
+		return
+	}
+	// The session's processes are in the session's groups.
+	for _, dir := range session {
+		if err := write(dir+"/cgroup.procs", fmt.Sprint(cmd.Process.Pid)); err != nil {
+			t.Error(err)
+		}
+	}
+	fmt.Fprintln(stdin, "go")
+	waitFor(t, func() bool { return g.OOMKilled() || cmd.ProcessState != nil })
+	waitFor(t, func() bool { return slices.Contains(g.Procs(), cmd.Process.Pid) })
+	stdin.Close()
+	if err := cmd.Wait(); err != nil {
+		t.Error(err)
+	}
+	asAccount(t, func() {
+		if err := g.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
+}
