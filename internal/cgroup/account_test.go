@@ -116,15 +116,15 @@ func delegate(t *testing.T, f *Facts) (session []string) {
 		return tree{mount: tr.mount, own: name + "/app.slice/session"}
 	}
 	moved := map[tree]tree{}
-	for c, tr := range f.trees {
-		if c == cpuset {
-			delete(f.trees, c)
+	for c := range f.own {
+		tr, ok := f.v1(c)
+		if !ok || c == cpuset {
 			continue
 		}
 		if _, ok := moved[tr]; !ok {
 			moved[tr] = give(tr)
 		}
-		f.trees[c] = moved[tr]
+		f.own[c] = moved[tr].own
 	}
 	if f.v2.mount != "" {
 		f.v2 = give(f.v2)

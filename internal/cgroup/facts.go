@@ -41,11 +41,11 @@ const (
 type Facts struct {
 	Mode   Mode
 	UID    int
-	trees  map[string]tree // version 1: by controller
-	v2     tree            // version 2: zero when not mounted
-	inHere []string        // controllers available at the root of the version 2 tree
-
-	mkdir func(string) error // tests put a kernel's files into what is made
+	v2     tree              // version 2: zero when not mounted
+	inHere []string          // the controllers at the root of the version 2 tree
+	own    map[string]string // version 1: the calling process's group by controller
+	root   string            // where the trees of version 1 are mounted
+	fsType func(string) int64
 }
 
 // tree is one mounted hierarchy.
@@ -54,8 +54,8 @@ type tree struct {
 	own   string // the calling process's group in it, from the mount on
 }
 
-// Detect looks at the mounts and at the calling process. It opens a handful
-// of files.
+// Detect looks at the mounts and at the calling process. It opens a handful of
+// files.
 func Detect() (Facts, error) {
 	f := Facts{UID: os.Geteuid()}
 	b, err := os.ReadFile("/proc/self/cgroup")
@@ -69,8 +69,8 @@ func Detect() (Facts, error) {
 	return f, nil
 }
 
-// fsType returns the type of the file system mounted exactly at path, as far
-// as the kernel's magic number tells.
+// fsType returns the type of the file system at path, as the kernel's magic
+// number tells it.
 func fsType(path string) int64 {
 	var st unix.Statfs_t
 	if err := unix.Statfs(path, &st); err != nil {
@@ -81,7 +81,7 @@ func fsType(path string) int64 {
 
 // find fills in the trees below root, from what /proc/self/cgroup says.
 func (f *Facts) find(root, self string, fsType func(string) int64) {
-	f.trees = map[string]tree{}
+	f.root, f.fsType, f.own = root, fsType, map[string]string{}
 	unified := filepath.Join(root, "unified")
 	if fsType(root) == unix.CGROUP2_SUPER_MAGIC {
 		unified = root
@@ -105,28 +105,41 @@ func (f *Facts) find(root, self string, fsType func(string) int64) {
 			}
 			continue
 		}
-		if f.Mode == V2 {
-			continue // a leftover version 1 tree somewhere else
-		}
 		for name := range strings.SplitSeq(part[1], ",") {
-			dir := filepath.Join(root, name) // a link where trees are shared
-			if name != "" && !strings.HasPrefix(name, "name=") && fsType(dir) == unix.CGROUP_SUPER_MAGIC {
-				if real, err := filepath.EvalSymlinks(dir); err == nil {
-					dir = real
-				}
-				f.trees[name] = tree{mount: dir, own: own}
+			if f.Mode == V2 || name == "" || strings.HasPrefix(name, "name=") {
+				continue
 			}
-		}
-	}
-	if f.Mode != V2 && len(f.trees) > 0 {
-		f.Mode = V1
-		if f.v2.mount != "" {
-			f.Mode = Hybrid
+			f.own[name] = own
+			if f.Mode == None {
+				if _, ok := f.v1(name); ok {
+					f.Mode = V1
+				}
+			}
 		}
 	}
 	if f.v2.mount != "" {
 		f.inHere = words(filepath.Join(f.v2.mount, "cgroup.controllers"))
+		if f.Mode == V1 {
+			f.Mode = Hybrid
+		}
 	}
+}
+
+// v1 returns the version 1 tree of a controller.
+func (f Facts) v1(controller string) (tree, bool) {
+	own, ok := f.own[controller]
+	if !ok {
+		return tree{}, false
+	}
+	dir := filepath.Join(f.root, controller)
+	if f.fsType(dir) != unix.CGROUP_SUPER_MAGIC {
+		return tree{}, false
+	}
+	// Controllers that share a tree have links to it.
+	if target, err := os.Readlink(dir); err == nil {
+		dir = filepath.Join(f.root, target)
+	}
+	return tree{mount: dir, own: own}, true
 }
 
 // Version returns Docker's word for the mode: "1", "2", or nothing.
@@ -143,7 +156,7 @@ func (f Facts) Version() string {
 // Has reports whether the kernel offers the controller (by its version 1 name)
 // to somebody; whether this account may use it, only trying tells.
 func (f Facts) Has(controller string) bool {
-	if _, ok := f.trees[controller]; ok {
+	if _, ok := f.v1(controller); ok {
 		return true
 	}
 	return slices.Contains(f.inHere, v2Name(controller))
@@ -151,7 +164,7 @@ func (f Facts) Has(controller string) bool {
 
 // HasSwap reports whether swap is counted.
 func (f Facts) HasSwap() bool {
-	if t, ok := f.trees[memory]; ok {
+	if t, ok := f.v1(memory); ok {
 		return exists(filepath.Join(t.mount, "memory.memsw.limit_in_bytes"))
 	}
 	// The root group has no limit files; any other group has.
@@ -163,11 +176,11 @@ func (f Facts) Delegated() bool {
 	if f.UID == 0 {
 		return f.Mode != None
 	}
-	if f.Mode == V2 {
-		_, ok := f.delegated(f.v2)
-		return ok
+	t := f.v2
+	if f.Mode != V2 {
+		t, _ = f.v1(memory)
 	}
-	_, ok := f.delegated(f.trees[memory])
+	_, ok := f.delegated(t)
 	return ok
 }
 

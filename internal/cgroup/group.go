@@ -60,7 +60,7 @@ func (f Facts) adopt(g *Group, p place, dir string, refused map[string]string) {
 		// Those for statistics are welcome but nobody asked for them.
 		want := slices.DeleteFunc(slices.Clone(p.controllers), func(c string) bool { return c == devices })
 		for _, c := range []string{memory, pids} {
-			if _, old := f.trees[c]; !old && !slices.Contains(want, c) && slices.Contains(f.inHere, c) {
+			if slices.Contains(f.inHere, c) && !slices.Contains(want, c) {
 				want = append(want, c)
 			}
 		}
@@ -247,7 +247,7 @@ func (g *Group) add(p place, f Facts) (string, error) {
 		return "", fs.ErrNotExist
 	}
 	dir := filepath.Join(p.mount, rel)
-	if err := f.mkAll(dir); err != nil {
+	if err := mkAll(dir); err != nil {
 		return "", err
 	}
 	if slices.Contains(p.controllers, cpuset) {
@@ -275,8 +275,10 @@ func (g *Group) add(p place, f Facts) (string, error) {
 // relative returns the path of a group's directory from its mount on.
 func (f Facts) relative(dir string) (string, bool) {
 	mounts := []string{f.v2.mount}
-	for _, t := range f.trees {
-		mounts = append(mounts, t.mount)
+	for c := range f.own {
+		if t, ok := f.v1(c); ok {
+			mounts = append(mounts, t.mount)
+		}
 	}
 	for _, m := range mounts {
 		if m != "" && strings.HasPrefix(dir, m+"/") {

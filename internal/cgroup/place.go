@@ -26,7 +26,7 @@ func (f Facts) places(want []string, handle bool, refused map[string]string) []p
 	var v1 []place
 	unified := place{tree: f.v2, v2: true}
 	for _, c := range want {
-		switch t, ok := f.trees[c]; {
+		switch t, ok := f.v1(c); {
 		case ok:
 			i := slices.IndexFunc(v1, func(p place) bool { return p.tree == t })
 			if i < 0 {
@@ -45,8 +45,10 @@ func (f Facts) places(want []string, handle bool, refused map[string]string) []p
 	var out []place
 	if f.v2.mount != "" && (handle || len(unified.controllers) > 0) {
 		out = append(out, unified)
-	} else if t, ok := f.trees[freezer]; ok && handle {
-		out = append(out, place{tree: t, controllers: []string{freezer}})
+	} else if handle {
+		if t, ok := f.v1(freezer); ok {
+			out = append(out, place{tree: t, controllers: []string{freezer}})
+		}
 	}
 	return append(out, v1...)
 }
@@ -155,15 +157,15 @@ func (f Facts) makeGroup(p place, parent, id string) (string, error) {
 	var first error
 	for _, base := range f.bases(p.tree, p.v2, parent) {
 		dir := filepath.Join(base, id)
-		err := f.mk(dir)
+		err := mk(dir)
 		if errors.Is(err, fs.ErrNotExist) {
-			if err = f.mkAll(base); err == nil {
-				err = f.mk(dir)
+			if err = mkAll(base); err == nil {
+				err = mk(dir)
 			}
 		}
 		if errors.Is(err, fs.ErrExist) {
 			if err = (&Group{Dirs: []string{dir}}).Remove(); err == nil {
-				err = f.mk(dir)
+				err = mk(dir)
 			}
 		}
 		if err == nil {
@@ -179,18 +181,13 @@ func (f Facts) makeGroup(p place, parent, id string) (string, error) {
 	return "", first
 }
 
-func (f Facts) mk(dir string) error {
-	if f.mkdir != nil {
-		return f.mkdir(dir)
-	}
-	return os.Mkdir(dir, 0o755)
-}
+func mk(dir string) error { return os.Mkdir(dir, 0o755) }
 
-func (f Facts) mkAll(dir string) error {
-	err := f.mk(dir)
+func mkAll(dir string) error {
+	err := mk(dir)
 	if errors.Is(err, fs.ErrNotExist) {
-		if err = f.mkAll(filepath.Dir(dir)); err == nil {
-			err = f.mk(dir)
+		if err = mkAll(filepath.Dir(dir)); err == nil {
+			err = mk(dir)
 		}
 	}
 	if errors.Is(err, fs.ErrExist) {

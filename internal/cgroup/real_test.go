@@ -135,13 +135,9 @@ func TestRealSharesAreWritten(t *testing.T) {
 func TestRealCpuset(t *testing.T) {
 	f := facts(t)
 	if !f.Has(cpuset) {
-		_, warnings, err := Prepare(testID(t), "", Limits{CpusetCpus: "0"}, f)
+		g, warnings, err := Prepare(testID(t), "", Limits{CpusetCpus: "0"}, f)
 		if err != nil || len(warnings) != 1 || !strings.HasPrefix(warnings[0], "--cpuset-cpus has no effect: ") {
 			t.Fatalf("a kernel without cpuset: %q, %v", warnings, err)
-		}
-		g := Group{Dirs: []string{filepath.Join(f.bases(f.trees[freezer], false, "")[0], testID(t))}}
-		if f.v2.mount != "" {
-			g.Dirs = []string{filepath.Join(f.v2.mount, berth, testID(t))}
 		}
 		if err := g.Remove(); err != nil {
 			t.Error(err)

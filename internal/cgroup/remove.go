@@ -149,8 +149,8 @@ const sweepAge = time.Minute
 // another --cgroup-parent are only removed through their own [Group].
 func Sweep(f Facts, live func(id string) bool) int {
 	trees := []tree{f.v2}
-	for _, t := range f.trees {
-		if !slices.Contains(trees, t) {
+	for c := range f.own {
+		if t, ok := f.v1(c); ok && !slices.Contains(trees, t) {
 			trees = append(trees, t)
 		}
 	}
