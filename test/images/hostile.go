@@ -1,10 +1,30 @@
 package images
 
-import "strings"
+import (
+	"slices"
+	"strings"
+)
 
-// Canary is the path that hostile images try to reach on the host. A test
-// looks there, and in the data root, after each of them.
-const Canary = "/tmp/berth-canary"
+// Canary is the folder of the host that hostile images try to reach. A test
+// puts the file secret there with [Secret] in it; after each image the folder
+// must hold that and nothing else, and no program may have printed it.
+const (
+	Canary = "/tmp/berth-canary"
+	Secret = "the canary sings"
+)
+
+// planted is what they try to write.
+const planted = Canary + "/planted"
+
+// HostileNames lists the repositories of the hostile images.
+func HostileNames() []string {
+	var names []string
+	for _, n := range hostile(Layer{}) {
+		names = append(names, n.repo)
+	}
+	slices.Sort(names)
+	return names
+}
 
 // hostile are images that try to get out, to get in, or to hang whoever
 // unpacks or starts them. All of them have a working busybox below.
@@ -32,12 +52,12 @@ type adder func(name string, cfg Config, entries ...Entry)
 // hostileFiles put something else where the engine mounts or writes.
 func hostileFiles(add adder) {
 	link := func(name, to string) Entry { return Entry{Name: name, Type: '2', Link: to} }
-	out := strings.Repeat("../", 12) + strings.TrimPrefix(Canary, "/")
+	out := strings.Repeat("../", 12) + strings.TrimPrefix(planted, "/")
 	add("proc-link", Config{}, Entry{Name: ".wh.proc"}, link("proc", Canary))
 	add("dev-link", Config{}, Entry{Name: ".wh.dev"}, link("dev", Canary))
 	add("sys-link", Config{}, Entry{Name: ".wh.sys"}, link("sys", out))
 	add("proc-file", Config{}, Entry{Name: "proc", Body: "a file\n"})
-	add("hosts-link", Config{}, link("etc/hosts", Canary))
+	add("hosts-link", Config{}, link("etc/hosts", planted))
 	add("resolv-link", Config{}, link("etc/resolv.conf", out))
 	add("hostname-link", Config{}, link("etc/hostname", "/proc/self/fd/1"))
 	add("hosts-folder", Config{}, Entry{Name: "etc/hosts/"}, Entry{Name: "etc/hosts/x", Body: "x"})
@@ -56,9 +76,9 @@ func hostileFiles(add adder) {
 // hostileConfigs ask for something that must not be given.
 func hostileConfigs(add adder) {
 	for _, fd := range []string{"3", "4", "5", "6", "7", "8", "9", "10"} {
-		add("workdir-fd"+fd, Config{WorkingDir: "/proc/self/fd/" + fd, Cmd: []string{"/bin/sh", "-c", "cat ../../../../../etc/berth-secret; cat ../../../../.." + Canary + "; echo started"}})
+		add("workdir-fd"+fd, Config{WorkingDir: "/proc/self/fd/" + fd, Cmd: []string{"/bin/sh", "-c", "for i in . .. ../.. ../../.. ../../../.. ../../../../../..; do cat $i" + Canary + "/secret; done; echo started"}})
 	}
-	add("workdir-dots", Config{WorkingDir: "/../../../.." + Canary + "/../up"})
+	add("workdir-dots", Config{WorkingDir: "/../../../.." + Canary + "/up"})
 	add("workdir-relative", Config{WorkingDir: "relative/path"})
 	add("self-exe", Config{Entrypoint: []string{"/entry"}}, Entry{Name: "entry", Body: "#!/proc/self/exe\n"})
 	add("exe-link", Config{Entrypoint: []string{"/entry"}}, Entry{Name: "entry", Type: '2', Link: "/proc/self/exe"})
@@ -83,14 +103,14 @@ func hostileConfigs(add adder) {
 // hostileTars are layers that a careless unpacker writes outside its folder,
 // or chokes on.
 func hostileTars(bb Layer) []named {
-	out := strings.Repeat("../", 12) + strings.TrimPrefix(Canary, "/")
+	out := strings.Repeat("../", 12) + strings.TrimPrefix(planted, "/")
 	tars := map[string][]Entry{
-		"absolute":        {{Name: Canary, Body: "absolute"}},
+		"absolute":        {{Name: planted, Body: "absolute"}},
 		"dots":            {{Name: out, Body: "dots"}},
-		"dots-inside":     {{Name: "a/../../../../../.." + Canary, Body: "dots"}},
-		"link-out":        {{Name: "esc", Type: '2', Link: "/tmp"}, {Name: "esc/berth-canary", Body: "through a link"}},
-		"link-dots":       {{Name: "esc", Type: '2', Link: strings.Repeat("../", 12) + "tmp"}, {Name: "esc/berth-canary", Body: "through a link"}},
-		"link-chain":      {{Name: "a", Type: '2', Link: "b"}, {Name: "b", Type: '2', Link: "c"}, {Name: "c", Type: '2', Link: "/tmp"}, {Name: "a/berth-canary", Body: "chain"}},
+		"dots-inside":     {{Name: "a/../../../../../.." + planted, Body: "dots"}},
+		"link-out":        {{Name: "esc", Type: '2', Link: Canary}, {Name: "esc/planted", Body: "through a link"}},
+		"link-dots":       {{Name: "esc", Type: '2', Link: strings.Repeat("../", 12) + "tmp/berth-canary"}, {Name: "esc/planted", Body: "through a link"}},
+		"link-chain":      {{Name: "a", Type: '2', Link: "b"}, {Name: "b", Type: '2', Link: "c"}, {Name: "c", Type: '2', Link: Canary}, {Name: "a/planted", Body: "chain"}},
 		"link-loop":       {{Name: "a", Type: '2', Link: "b"}, {Name: "b", Type: '2', Link: "a"}, {Name: "a/x", Body: "loop"}},
 		"hardlink-out":    {{Name: "passwd", Type: '1', Link: "/../../../../../../etc/passwd"}},
 		"hardlink-dots":   {{Name: "passwd", Type: '1', Link: strings.Repeat("../", 12) + "etc/passwd"}},
@@ -98,13 +118,13 @@ func hostileTars(bb Layer) []named {
 		"hardlink-nobody": {{Name: "x", Type: '1', Link: "never/was"}},
 		"hardlink-self":   {{Name: "x", Type: '1', Link: "x"}},
 		"whiteout-dots":   {{Name: ".wh..."}, {Name: ".wh.."}, {Name: "a/.wh..wh.x"}, {Name: ".wh."}},
-		"whiteout-out":    {{Name: "esc", Type: '2', Link: "/tmp"}, {Name: "esc/.wh.berth-canary"}},
-		"whiteout-opaque": {{Name: "esc", Type: '2', Link: "/tmp"}, {Name: "esc/.wh..wh..opq"}},
+		"whiteout-out":    {{Name: "esc", Type: '2', Link: Canary}, {Name: "esc/.wh.secret"}},
+		"whiteout-opaque": {{Name: "esc", Type: '2', Link: Canary}, {Name: "esc/.wh..wh..opq"}},
 		"device":          {{Name: "disk", Type: '4', Dev: [2]int64{7, 0}, Mode: 0o666}, {Name: "zero", Type: '3', Dev: [2]int64{1, 5}, Mode: 0o666}},
 		"same-twice":      {{Name: "x", Body: "first"}, {Name: "x", Body: "second"}},
 		"file-then-dir":   {{Name: "x", Body: "file"}, {Name: "x/"}, {Name: "x/in", Body: "inside"}},
 		"dir-then-file":   {{Name: "x/"}, {Name: "x/in", Body: "inside"}, {Name: "x", Body: "file"}},
-		"dir-then-link":   {{Name: "x/"}, {Name: "x/in", Body: "inside"}, {Name: "x", Type: '2', Link: "/tmp"}, {Name: "x/berth-canary", Body: "out"}},
+		"dir-then-link":   {{Name: "x/"}, {Name: "x/in", Body: "inside"}, {Name: "x", Type: '2', Link: Canary}, {Name: "x/planted", Body: "out"}},
 		"root-entry":      {{Name: "./", Mode: 0o700}, {Name: "/", Mode: 0o777}, {Name: ".", Type: '5', Mode: 0o755}},
 		"root-file":       {{Name: ".", Body: "the root is no file"}},
 		"xattr-overlay":   {{Name: "x/", PAX: map[string]string{"SCHILY.xattr.trusted.overlay.redirect": "/../../tmp", "SCHILY.xattr.user.overlay.redirect": "/../../tmp", "SCHILY.xattr.user.overlay.opaque": "y"}}},

@@ -25,9 +25,11 @@ type Terminal struct {
 	pty  *os.File
 	mu   sync.Mutex
 	seen strings.Builder // all output so far
-	read int             // how much of it Expect has passed
+	read int             // how much of its text Expect has passed
 	more chan struct{}   // a token when output has come
 	done chan struct{}   // closed when the output has ended
+
+	escapes *regexp.Regexp
 }
 
 // StartTerminal runs cmd as the leader of a new session on a new terminal.
@@ -37,6 +39,7 @@ func StartTerminal(cmd *exec.Cmd, rows, cols uint16) (*Terminal, error) {
 		return nil, err
 	}
 	t := &Terminal{cmd: cmd, pty: f, more: make(chan struct{}, 1), done: make(chan struct{})}
+	t.escapes = regexp.MustCompile("\x1b(\\[[0-9;?]*[a-zA-Z]|\\][^\x07]*\x07|[=>])")
 	go t.drain()
 	return t, nil
 }
@@ -68,6 +71,9 @@ func (t *Terminal) Seen() string {
 	return t.seen.String()
 }
 
+// text is Seen without the escape sequences that colour and move.
+func (t *Terminal) text() string { return t.escapes.ReplaceAllString(t.Seen(), "") }
+
 // Expect waits until what was shown since the last Expect matches the regular
 // expression, and returns the match.
 func (t *Terminal) Expect(pattern string, wait time.Duration) (string, error) {
@@ -77,7 +83,7 @@ func (t *Terminal) Expect(pattern string, wait time.Duration) (string, error) {
 	}
 	deadline := time.After(wait)
 	for ended := false; ; {
-		all := t.Seen()
+		all := t.text()
 		if at := re.FindStringIndex(all[t.read:]); at != nil {
 			got := all[t.read+at[0] : t.read+at[1]]
 			t.read += at[1]
