@@ -20,6 +20,8 @@ type CreateOptions struct {
 	Pull       string // missing (default), always, never
 	PullQuiet  bool
 	Progress   Progress // hears of the pull; nil is silent
+
+	run bool // the caller goes on to start it
 }
 
 // Created is the answer to a create request.

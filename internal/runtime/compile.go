@@ -17,6 +17,9 @@ type Config struct {
 	Cgroups []string // directories of cgroups to join
 	Init    bool     // run a small init as process 1
 	Filters [][]byte // seccomp programs, installed in this order
+	// OwnerUser joins the user namespace that owns the other joined ones
+	// instead of the one at its path, whose process may sit in a nested one.
+	OwnerUser bool
 	// IsDir tells whether a host path is a directory.
 	IsDir func(path string) bool
 	// Node returns the host path of a device.
@@ -160,9 +163,22 @@ func (st *start) joinAll() {
 	}
 	for _, t := range order {
 		if fd, ok := fds[t]; ok {
+			if t == specs.UserNamespace && st.OwnerUser {
+				fd = st.get("find the owner of the joined namespaces", "ioctl", nsinit.Ref(fds[st.anyJoined()]), nsinit.Int(unix.NS_GET_USERNS))
+			}
 			st.do("join the "+string(t)+" namespace "+st.ns.join[t], "setns", nsinit.Ref(fd), nsinit.Flags(cloneFlag(t)))
 		}
 	}
+}
+
+// anyJoined is some joined namespace that is not the user's.
+func (st *start) anyJoined() specs.LinuxNamespaceType {
+	for _, t := range []specs.LinuxNamespaceType{specs.PIDNamespace, specs.NetworkNamespace, specs.IPCNamespace} {
+		if st.ns.join[t] != "" {
+			return t
+		}
+	}
+	return specs.UserNamespace
 }
 
 func (b *builder) joinCgroups(dirs []string) {

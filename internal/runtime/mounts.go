@@ -118,6 +118,12 @@ func parseOptions(m specs.Mount) options {
 			o.set &^= unix.MOUNT_ATTR_NOEXEC
 		case "noatime":
 			o.set |= unix.MOUNT_ATTR_NOATIME
+		case "strictatime":
+			o.set |= unix.MOUNT_ATTR_STRICTATIME
+		case "nodiratime":
+			o.set |= unix.MOUNT_ATTR_NODIRATIME
+		case "nosymfollow":
+			o.set |= unix.MOUNT_ATTR_NOSYMFOLLOW
 		case "relatime", "defaults", "async", "diratime", "newinstance", "z", "Z":
 		case "private", "rprivate":
 			o.propagation = unix.MS_PRIVATE
@@ -145,7 +151,7 @@ func (st *start) sources() {
 	for _, m := range ordered(st.Spec.Mounts) {
 		st.mounts = append(st.mounts, st.source(m))
 	}
-	for _, d := range st.Spec.Linux.Devices {
+	for _, d := range st.nodes() {
 		st.devs = append(st.devs, st.bindSource(st.Node(d), options{set: unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOSUID}))
 	}
 }
@@ -170,6 +176,9 @@ func kernelPlace(p string) bool {
 
 func (st *start) source(m specs.Mount) sourced {
 	o := parseOptions(m)
+	if ns, inside, ok := foreign(m.Source); ok && o.bind {
+		return sourced{st.foreignSource(ns, inside, o), m, true}
+	}
 	if o.bind || m.Type == "bind" {
 		return sourced{st.bindSource(m.Source, o), m, st.IsDir(m.Source)}
 	}
@@ -183,6 +192,9 @@ func (st *start) source(m specs.Mount) sourced {
 	}
 	what := fmt.Sprintf("make a %s file system for %s", kind, m.Destination)
 	fs := st.fsopen(what, kind)
+	if m.Source != "" {
+		st.fsconfig(what, fs, "source", m.Source)
+	}
 	for _, d := range o.data {
 		key, value, ok := strings.Cut(d, "=")
 		if ok {
@@ -197,6 +209,28 @@ func (st *start) source(m specs.Mount) sourced {
 		st.frozen = append(st.frozen, m.Destination)
 	}
 	return sourced{st.fsmount(what, fs, o.set), m, true}
+}
+
+// nodes are the devices that every container has, and those it asks for. They
+// are bound from the host, never made: an ordinary account may not make them,
+// and a node that is not made cannot be the wrong one.
+func (st *start) nodes() []specs.LinuxDevice {
+	var out []specs.LinuxDevice
+	have := map[string]bool{}
+	for _, d := range st.Spec.Linux.Devices {
+		have[d.Path] = true
+	}
+	for _, m := range st.Spec.Mounts {
+		if m.Destination != "/dev" {
+			have[m.Destination] = true
+		}
+	}
+	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
+		if p := "/dev/" + name; !have[p] {
+			out = append(out, specs.LinuxDevice{Path: p})
+		}
+	}
+	return append(out, st.Spec.Linux.Devices...)
 }
 
 func (st *start) bindSource(p string, o options) nsinit.Reg {
@@ -236,7 +270,7 @@ func (st *start) places() {
 // devices fills /dev, when it is our own, with the host's nodes and the
 // customary links.
 func (st *start) devices() {
-	for i, d := range st.Spec.Linux.Devices {
+	for i, d := range st.nodes() {
 		st.touch(d.Path)
 		st.attachExact(st.devs[i], d.Path)
 	}
@@ -302,8 +336,39 @@ func (st *start) mask(p string) {
 	st.next -= 4
 }
 
+// foreign splits /proc/PID/root/PATH, a place in another process's mounts.
+func foreign(p string) (ns, inside string, ok bool) {
+	rest, ok := strings.CutPrefix(p, "/proc/")
+	if !ok {
+		return "", "", false
+	}
+	pid, inside, ok := strings.Cut(rest, "/root/")
+	if !ok || strings.Trim(pid, "0123456789") != "" {
+		return "", "", false
+	}
+	return "/proc/" + pid + "/ns/mnt", "/" + inside, true
+}
+
+// foreignSource makes a detached copy of a mount of another container, which
+// only a process in that mount namespace may do.
+func (st *start) foreignSource(ns, p string, o options) nsinit.Reg {
+	what := "share " + p + " of another container"
+	open := func(path string) nsinit.Reg {
+		return st.get(what, "openat", cwd, nsinit.Str(path), nsinit.Int(unix.O_RDONLY|unix.O_CLOEXEC), zero)
+	}
+	theirs, ours := open(ns), open("/proc/self/ns/mnt")
+	st.do(what, "setns", nsinit.Ref(theirs), nsinit.Flags(unix.CLONE_NEWNS))
+	r := st.get(what, "open_tree", cwd, nsinit.Str(p), nsinit.Flags(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))
+	st.do(what, "setns", nsinit.Ref(ours), nsinit.Flags(unix.CLONE_NEWNS))
+	st.setattr(what, nsinit.Ref(r), none, unix.AT_EMPTY_PATH, unix.MountAttr{Attr_set: o.set, Propagation: unix.MS_PRIVATE})
+	return r
+}
+
 // late makes read-only what had to be written until now.
 func (st *start) late() {
+	if dir := st.Spec.Process.Cwd; dir != "" {
+		st.mkdirs(path.Clean(dir), 0o755)
+	}
 	ro := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
 	for _, p := range st.frozen {
 		st.setattr("make "+p+" read-only", cwd, nsinit.Str(p), 0, ro)

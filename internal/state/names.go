@@ -123,3 +123,15 @@ func (n *Names) Release(name, id string) error {
 	}
 	return os.Remove(filepath.Join(n.path, name))
 }
+
+// Clear frees name if it is left over from a crash.
+func (n *Names) Clear(name string) error {
+	_, err := n.clearStale(name)
+	return err
+}
+
+// Claimed reports whether the process that claimed name is still alive.
+func (n *Names) Claimed(name string) bool {
+	_, owner, err := n.read(name)
+	return err == nil && owner.Alive()
+}

@@ -1,0 +1,107 @@
+package engine
+
+import (
+	"context"
+	"slices"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+	"github.com/moby/moby/api/types/storage"
+
+	"berth/internal/layer"
+	"berth/internal/shim"
+)
+
+// ContainerInspect tells all about a container.
+func (e *Engine) ContainerInspect(ctx context.Context, ref string) (container.InspectResponse, error) {
+	id, err := e.find(ref)
+	if err != nil {
+		return container.InspectResponse{}, err
+	}
+	r, st, err := e.load(id)
+	if err != nil {
+		return container.InspectResponse{}, err
+	}
+	args := slices.Concat(r.Config.Entrypoint, r.Config.Cmd)
+	out := container.InspectResponse{
+		ID: id, Created: r.Created.Format(time.RFC3339Nano), Args: []string{}, State: stateOf(st),
+		Image: r.ImageID, Name: "/" + r.Name, RestartCount: st.RestartCount, Driver: r.Driver,
+		Platform:       strings.Split(r.Platform, "/")[0],
+		ResolvConfPath: e.containerDir(id, resolvFile), HostsPath: e.containerDir(id, hostsFile),
+		HostnamePath: e.containerDir(id, hostnameFile), LogPath: e.containerDir(id, shim.LogFile),
+		HostConfig: r.HostConfig, Config: r.Config, Mounts: r.Mounts,
+		GraphDriver: e.graphDriver(r),
+	}
+	if len(args) > 0 {
+		out.Path, out.Args = args[0], args[1:]
+	}
+	if out.Mounts == nil {
+		out.Mounts = []container.MountPoint{}
+	}
+	out.NetworkSettings = &container.NetworkSettings{Ports: network.PortMap{}, Networks: networksOf(r)}
+	if r.HostConfig.NetworkMode != "host" {
+		for p := range r.Config.ExposedPorts {
+			out.NetworkSettings.Ports[p] = nil
+		}
+		if st.Phase == shim.Running {
+			for p, b := range r.HostConfig.PortBindings {
+				out.NetworkSettings.Ports[p] = published(p, b)
+			}
+		}
+	}
+	return out, nil
+}
+
+// published tells where a port can be reached: on the host's own port of that
+// number.
+func published(p network.Port, asked []network.PortBinding) []network.PortBinding {
+	out := slices.Clone(asked)
+	for i := range out {
+		out[i].HostPort = p.Port()
+	}
+	return out
+}
+
+func stateOf(st shim.Status) *container.State {
+	stamp := func(t time.Time) string {
+		if t.IsZero() {
+			return "0001-01-01T00:00:00Z"
+		}
+		return t.UTC().Format(time.RFC3339Nano)
+	}
+	s := &container.State{
+		Status: container.ContainerState(st.Phase), Running: active(st), Restarting: st.Phase == shim.Restarting,
+		OOMKilled: st.OOMKilled, ExitCode: st.ExitCode, Error: st.Error,
+		StartedAt: stamp(st.StartedAt), FinishedAt: stamp(st.FinishedAt),
+	}
+	if st.Phase == shim.Running {
+		s.Pid = st.Init.Pid
+	}
+	return s
+}
+
+func (e *Engine) graphDriver(r *record) *storage.DriverData {
+	d := &storage.DriverData{Name: r.Driver, Data: map[string]string{}}
+	if r.Driver == driverOverlay {
+		set := layer.Open(e.dir)
+		if lower, err := set.Stack(r.Layers); err == nil {
+			d.Data["LowerDir"] = strings.Join(lower, ":")
+		}
+		d.Data["UpperDir"] = e.containerDir(r.ID, upperDir)
+		d.Data["WorkDir"] = e.containerDir(r.ID, workDir)
+	}
+	return d
+}
+
+func (e *Engine) layersSize(diffIDs []string) int64 {
+	set := layer.Open(e.dir)
+	var n int64
+	for _, d := range diffIDs {
+		if m, err := set.Meta(d); err == nil {
+			n += m.Size
+		}
+	}
+	return n
+}

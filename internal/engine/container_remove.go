@@ -1,0 +1,201 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+	"golang.org/x/sys/unix"
+
+	"berth/internal/cgroup"
+	"berth/internal/shim"
+)
+
+// ContainerRemove takes a container away. One that runs is refused unless
+// opt.Force.
+func (e *Engine) ContainerRemove(ctx context.Context, ref string, opt RemoveOptions) error {
+	id, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	r, st, err := e.load(id)
+	if errors.Is(err, ErrNotFound) {
+		return err
+	}
+	if err != nil && !opt.Force {
+		return fmt.Errorf("%w: berth rm -f removes it all the same", err)
+	}
+	if err == nil && active(st) {
+		if !opt.Force {
+			return &Error{Kind: ErrConflict, Text: fmt.Sprintf("cannot remove container %q: container is %s: stop the container before removing or force remove (berth stop %s, or berth rm -f %s)",
+				"/"+r.Name, st.Phase, r.Name, r.Name)}
+		}
+		if err := e.forceDown(ctx, id); err != nil {
+			return err
+		}
+		if !e.containerExists(id) {
+			return nil // it was started with --rm
+		}
+	}
+	tx, err := e.lock(id)
+	if errors.Is(err, ErrNotFound) {
+		return nil
+	}
+	if err != nil {
+		return err
+	}
+	defer tx.Unlock()
+	return e.discard(id, opt.Volumes || r != nil && r.HostConfig != nil && r.HostConfig.AutoRemove)
+}
+
+// forceDown ends a running container whatever it does.
+func (e *Engine) forceDown(ctx context.Context, id string) error {
+	now := 0
+	err := e.ContainerStop(ctx, id, StopOptions{Signal: "KILL", Timeout: &now})
+	if err != nil {
+		return err
+	}
+	return e.untilPhase(ctx, id, shim.Exited, shim.Created)
+}
+
+// discard removes the container's folder first, which ends its being listed,
+// and then what hangs on it. What a kill leaves behind in between is swept.
+func (e *Engine) discard(id string, volumes bool) error {
+	r, st, err := e.load(id)
+	if err == nil {
+		if active(st) {
+			return &Error{Kind: ErrConflict, Text: fmt.Sprintf("container %s was started again meanwhile", shortID(id))}
+		}
+		if st.Init.Alive() {
+			unix.Kill(st.Init.Pid, unix.SIGKILL)
+		}
+	}
+	e.dropGroup(id)
+	if err := e.dir.Discard(e.containerDir(id)); err != nil {
+		return fmt.Errorf("cannot remove container %s: %w", shortID(id), err)
+	}
+	if r == nil {
+		return nil
+	}
+	if volumes {
+		e.dropVolumes(r.Anonymous)
+	}
+	return e.names().Release(r.Name, id)
+}
+
+func (e *Engine) dropVolumes(names []string) {
+	for _, v := range names {
+		e.dir.Discard(e.dir.Path("volumes", v))
+	}
+}
+
+// ContainerPrune removes the containers that do not run.
+func (e *Engine) ContainerPrune(ctx context.Context, filters map[string][]string) (container.PruneReport, error) {
+	var rep container.PruneReport
+	list, err := e.ContainerList(ctx, ListOptions{All: true, Filters: filters})
+	if err != nil {
+		return rep, err
+	}
+	for _, c := range list {
+		if c.State == container.StateRunning || c.State == container.StateRestarting || c.State == container.StatePaused {
+			continue
+		}
+		size := treeSize(e.containerDir(c.ID, upperDir)) + treeSize(e.containerDir(c.ID, rootfsDir))
+		err := e.ContainerRemove(ctx, c.ID, RemoveOptions{})
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return rep, err
+		}
+		rep.ContainersDeleted = append(rep.ContainersDeleted, c.ID)
+		rep.SpaceReclaimed += uint64(size)
+	}
+	return rep, nil
+}
+
+// treeSize adds up the sizes of plain files.
+func treeSize(dir string) int64 {
+	var n int64
+	filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			if fi, err := d.Info(); err == nil {
+				n += fi.Size()
+			}
+		}
+		return nil
+	})
+	return n
+}
+
+// Sweep finishes what killed processes have left: half-made folders, names
+// without containers, --rm containers whose shim was killed, empty cgroups.
+// Writing commands call it; it is cheap when there is nothing to do.
+func (e *Engine) Sweep(ctx context.Context) error {
+	if _, err := e.dir.Sweep(); err != nil {
+		return err
+	}
+	ids, err := e.containerIDs()
+	if err != nil {
+		return err
+	}
+	for _, id := range ids {
+		e.sweepContainer(ctx, id)
+	}
+	e.sweepNames()
+	if facts, err := cgroup.Detect(); err == nil {
+		cgroup.Sweep(facts, e.containerExists)
+	}
+	return nil
+}
+
+// sweepContainer removes a container that was to go by itself, and settles one
+// whose shim was killed.
+func (e *Engine) sweepContainer(ctx context.Context, id string) {
+	r, st, err := e.load(id)
+	if err != nil || active(st) {
+		return
+	}
+	tx, err := e.lock(id)
+	if err != nil {
+		return
+	}
+	defer tx.Unlock()
+	if st, err = e.status(id); err != nil || active(st) {
+		return
+	}
+	if r.HostConfig.AutoRemove && (st.Phase == shim.Exited || e.abandoned(id)) {
+		e.discard(id, true)
+		return
+	}
+	e.settle(tx, id, st)
+}
+
+// abandoned reports whether a --rm container was made by a `run` that was
+// killed before it could start it: its name's claimer is dead.
+func (e *Engine) abandoned(id string) bool {
+	r, _, err := e.load(id)
+	return err == nil && r.Run && !e.names().Claimed(r.Name)
+}
+
+// sweepNames removes names whose container is gone.
+func (e *Engine) sweepNames() {
+	entries, err := os.ReadDir(e.dir.Path("names"))
+	if err != nil {
+		return
+	}
+	names := e.names()
+	for _, d := range entries {
+		if !strings.HasPrefix(d.Name(), ".") {
+			names.Clear(d.Name())
+		} else if fi, err := d.Info(); err == nil && d.Name() != ".lock" && time.Since(fi.ModTime()) > time.Minute {
+			os.Remove(e.dir.Path("names", d.Name())) // of a claimer that was killed
+		}
+	}
+}

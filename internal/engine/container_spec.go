@@ -1,0 +1,303 @@
+package engine
+
+import (
+	"bytes"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"path/filepath"
+	"runtime"
+	"strings"
+
+	"github.com/moby/moby/api/types/container"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"berth/internal/cgroup"
+	"berth/internal/layer"
+	"berth/internal/spec"
+	"berth/internal/state"
+)
+
+// specInput is what a specification is built from, with what must be closed.
+type specInput struct {
+	spec.Input
+	view *layer.View
+}
+
+func (in *specInput) close() {
+	if in.view != nil {
+		in.view.Close()
+	}
+}
+
+// node returns the host path of a device in the container.
+func (in *specInput) node(p string) string {
+	for _, d := range in.Devices {
+		if d.Path == p {
+			return d.Source
+		}
+	}
+	return p
+}
+
+func (in *specInput) groupDirs(g *cgroup.Group) {
+	if g != nil && !in.Host.CgroupV2 {
+		in.CgroupDirs = g.ByTree()
+	}
+}
+
+// specInput gathers the facts for a container that is about to start.
+func (e *Engine) specInput(r *record) (*specInput, error) {
+	in := &specInput{Input: spec.Input{
+		ID: r.ID, Name: r.Name, Config: r.Config, HostConfig: settledHost(r),
+		Rootfs: e.containerDir(r.ID, rootfsDir), Host: e.specHost(), Mounts: specMounts(r),
+	}}
+	var err error
+	if in.Join, err = e.joins(r); err != nil {
+		return nil, err
+	}
+	if in.Files, err = e.etcFiles(r); err != nil {
+		return nil, err
+	}
+	if id, ok := strings.CutPrefix(string(r.HostConfig.IpcMode), "container:"); ok {
+		st, err := e.status(id)
+		if err != nil {
+			return nil, err
+		}
+		in.Files.Shm = fmt.Sprintf("/proc/%d/root/dev/shm", st.Init.Pid)
+	} else if r.HostConfig.IpcMode == "host" {
+		in.Files.Shm = "/dev/shm"
+	}
+	for _, d := range r.HostConfig.Devices {
+		more, err := resolveDevice(d)
+		if err != nil {
+			return nil, err
+		}
+		in.Devices = append(in.Devices, more...)
+	}
+	if r.HostConfig.Privileged {
+		if in.HostDevices, err = hostDevices(); err != nil {
+			return nil, err
+		}
+	}
+	if in.view, err = e.containerView(r); err != nil {
+		return nil, err
+	}
+	in.Users = in.view
+	return in, nil
+}
+
+// settledHost is the host configuration with the default network put in words
+// that package spec knows.
+func settledHost(r *record) *container.HostConfig {
+	hc := *r.HostConfig
+	if hc.NetworkMode == "default" {
+		hc.NetworkMode = "host"
+	}
+	return &hc
+}
+
+// specHost is what package spec has to know of the machine.
+func (e *Engine) specHost() spec.Host {
+	h := spec.Host{
+		Rootless: e.host.Rootless, UID: e.host.UID, GID: e.host.GID, Arch: runtime.GOARCH,
+		CgroupV2: cgroupV2(), NoSeccomp: !e.host.Seccomp(),
+	}
+	fmt.Sscanf(e.host.KernelVersion(), "%d.%d", &h.Kernel.Major, &h.Kernel.Minor)
+	h.LastCap, _ = e.host.LastCap()
+	if !e.host.Rootless {
+		h.Bounding = boundingSet()
+	}
+	if _, err := os.Stat("/dev/mqueue"); err != nil {
+		h.NoMqueue = true
+	}
+	return h
+}
+
+func cgroupV2() bool {
+	var st unix.Statfs_t
+	return unix.Statfs("/sys/fs/cgroup", &st) == nil && int64(st.Type) == unix.CGROUP2_SUPER_MAGIC
+}
+
+// boundingSet reads which capabilities this process may hand on.
+func boundingSet() uint64 {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	_, rest, ok := bytes.Cut(b, []byte("CapBnd:"))
+	if !ok {
+		return 0
+	}
+	var set uint64
+	fmt.Sscanf(strings.TrimSpace(string(rest[:bytes.IndexByte(rest, '\n')])), "%x", &set)
+	return set
+}
+
+// containerView shows the container's root file system to this process, which
+// may not be able to mount it.
+func (e *Engine) containerView(r *record) (*layer.View, error) {
+	if r.Driver == driverCopy {
+		return layer.NewView(e.containerDir(r.ID, rootfsDir), nil)
+	}
+	trees, err := e.stack(r.Layers)
+	if err != nil {
+		return nil, err
+	}
+	return layer.NewView(e.containerDir(r.ID, upperDir), trees)
+}
+
+// view shows an image's layers.
+func (e *Engine) view(diffIDs []string) (*layer.View, error) {
+	trees, err := e.stack(diffIDs)
+	if err != nil {
+		return nil, err
+	}
+	return layer.NewView("", trees)
+}
+
+func (e *Engine) stack(diffIDs []string) ([]string, error) { return layer.Open(e.dir).Stack(diffIDs) }
+
+// materialize copies layers together into one folder.
+func (e *Engine) materialize(diffIDs []string, dst string) error {
+	v, err := e.view(diffIDs)
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	return v.Materialize(dst)
+}
+
+// resolveDevice finds the devices that one --device means: a node, or all
+// nodes below a folder.
+func resolveDevice(d container.DeviceMapping) ([]spec.Device, error) {
+	host, dest := d.PathOnHost, d.PathInContainer
+	if dest == "" {
+		dest = host
+	}
+	resolved, err := filepath.EvalSymlinks(host)
+	if err != nil {
+		return nil, &Error{Kind: ErrInvalid, Text: fmt.Sprintf("error gathering device information while adding custom device %q: no such file or directory", host)}
+	}
+	var out []spec.Device
+	err = filepath.WalkDir(resolved, func(p string, _ fs.DirEntry, err error) error {
+		if err != nil {
+			return err
+		}
+		dev, ok := deviceAt(p)
+		if ok {
+			dev.Path = dest + strings.TrimPrefix(p, resolved)
+			out = append(out, spec.Device{Source: p, LinuxDevice: dev, Permissions: d.CgroupPermissions})
+		}
+		return nil
+	})
+	if err == nil && len(out) == 0 {
+		err = &Error{Kind: ErrInvalid, Text: fmt.Sprintf("error gathering device information while adding custom device %q: not a device node", host)}
+	}
+	return out, err
+}
+
+func deviceAt(p string) (specs.LinuxDevice, bool) {
+	var st unix.Stat_t
+	if unix.Lstat(p, &st) != nil {
+		return specs.LinuxDevice{}, false
+	}
+	d := specs.LinuxDevice{Path: p, Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev))}
+	switch st.Mode & unix.S_IFMT {
+	case unix.S_IFCHR:
+		d.Type = "c"
+	case unix.S_IFBLK:
+		d.Type = "b"
+	default:
+		return d, false
+	}
+	return d, true
+}
+
+// hostDevices lists the nodes below /dev, without the terminals and the file
+// systems that every container has of its own.
+func hostDevices() ([]specs.LinuxDevice, error) {
+	var out []specs.LinuxDevice
+	err := filepath.WalkDir("/dev", func(p string, d fs.DirEntry, err error) error {
+		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
+			return nil
+		}
+		if err != nil {
+			return err
+		}
+		switch p {
+		case "/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/fd", "/dev/.lxc", "/dev/.lxd-mounts":
+			return fs.SkipDir
+		}
+		if dev, ok := deviceAt(p); ok {
+			out = append(out, dev)
+		}
+		return nil
+	})
+	return out, err
+}
+
+// prepareGroup makes the container's cgroup and writes its limits.
+func (e *Engine) prepareGroup(r *record) (*cgroup.Group, error) {
+	facts, err := cgroup.Detect()
+	if err != nil {
+		return nil, err
+	}
+	g, _, err := cgroup.Prepare(r.ID, r.HostConfig.CgroupParent, limitsOf(r.HostConfig), facts)
+	return g, err
+}
+
+func limitsOf(hc *container.HostConfig) cgroup.Limits {
+	l := cgroup.Limits{
+		Memory: hc.Memory, MemorySwap: hc.MemorySwap, MemoryReservation: hc.MemoryReservation, MemorySwappiness: hc.MemorySwappiness,
+		NanoCPUs: hc.NanoCPUs, CPUPeriod: hc.CPUPeriod, CPUQuota: hc.CPUQuota, CPUShares: hc.CPUShares,
+		CPURealtimePeriod: hc.CPURealtimePeriod, CPURealtimeRuntime: hc.CPURealtimeRuntime,
+		CpusetCpus: hc.CpusetCpus, CpusetMems: hc.CpusetMems, BlkioWeight: hc.BlkioWeight,
+	}
+	if hc.OomKillDisable != nil {
+		l.OOMKillDisable = *hc.OomKillDisable
+	}
+	if hc.PidsLimit != nil && *hc.PidsLimit > 0 {
+		l.PidsLimit = *hc.PidsLimit
+	}
+	return l
+}
+
+// filters returns the seccomp programs of a process of this container.
+func (e *Engine) filters(r *record, s *specs.Spec) ([][]byte, error) {
+	var caps []string
+	if c := s.Process.Capabilities; c != nil {
+		caps = c.Bounding
+	}
+	profile, err := spec.SeccompProfile(r.HostConfig, e.specHost())
+	if err != nil {
+		return nil, &Error{Kind: ErrInvalid, Text: err.Error()}
+	}
+	var out [][]byte
+	if profile != spec.SeccompUnconfined {
+		text := profile
+		if profile == spec.SeccompDefault {
+			text = ""
+		}
+		f, err := e.seccompProgram(text, caps)
+		if err != nil {
+			return nil, err
+		}
+		out = append(out, f)
+	}
+	if e.host.Rootless && e.host.Seccomp() {
+		out = append(out, fakeRoot(runtime.GOARCH))
+	}
+	return out, nil
+}
+
+func writeBundle(path string, b *bundle) error {
+	data, err := json.Marshal(b)
+	if err != nil {
+		return err
+	}
+	return state.WriteVolatile(path, append(data, '\n'), 0o600)
+}

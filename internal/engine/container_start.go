@@ -1,0 +1,303 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"os"
+	"runtime"
+	"strconv"
+	"strings"
+	"syscall"
+	"time"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"berth/internal/nsinit"
+	crt "berth/internal/runtime"
+	"berth/internal/shim"
+	"berth/internal/spec"
+	"berth/internal/state"
+)
+
+// ContainerStart starts a container, again if it has run before. With
+// opt.Attach the session is connected from the first byte.
+func (e *Engine) ContainerStart(ctx context.Context, ref string, opt StartOptions) (Session, error) {
+	id, err := e.find(ref)
+	if err != nil {
+		return nil, err
+	}
+	return e.start(ctx, id, opt, nil)
+}
+
+// ContainerRun makes a container and starts it. The shim is started first and
+// waits for its plan, so that its start-up overlaps with the preparation.
+func (e *Engine) ContainerRun(ctx context.Context, opt CreateOptions, start StartOptions) (Created, Session, error) {
+	sh, err := launchShim()
+	if err != nil {
+		return Created{}, nil, err
+	}
+	opt.run = true
+	c, err := e.ContainerCreate(ctx, opt)
+	if err != nil {
+		sh.Close()
+		return Created{}, nil, err
+	}
+	s, err := e.start(ctx, c.ID, start, sh)
+	if err != nil && opt.HostConfig != nil && opt.HostConfig.AutoRemove {
+		if rerr := e.ContainerRemove(ctx, c.ID, RemoveOptions{Force: true, Volumes: true}); rerr != nil {
+			err = fmt.Errorf("%w; and it could not be removed: %v", err, rerr)
+		}
+	}
+	return c, s, err
+}
+
+// start holds the container's lock until the shim answers, so that two starts
+// of one container cannot meet. It uses the shim sh if one waits already.
+func (e *Engine) start(ctx context.Context, id string, opt StartOptions, sh *shim.Conn) (_ Session, err error) {
+	defer func() {
+		if err != nil && sh != nil {
+			sh.Close()
+		}
+	}()
+	tx, err := e.lock(id)
+	if err != nil {
+		return nil, err
+	}
+	defer tx.Unlock()
+	r, st, err := e.load(id)
+	if err != nil {
+		return nil, err
+	}
+	if active(st) {
+		return nil, e.alreadyRunning(r, opt)
+	}
+	if err := e.settle(tx, id, st); err != nil {
+		return nil, err
+	}
+	if sh == nil {
+		if sh, err = launchShim(); err != nil {
+			return nil, err
+		}
+	}
+	err = e.launch(r, opt, &sh)
+	if err != nil {
+		e.noteFailure(tx, id, st, err)
+		return nil, err
+	}
+	if opt.Attach {
+		return &session{conn: sh, stdin: opt.Stdin}, nil
+	}
+	sh.Close()
+	return nil, nil
+}
+
+func (e *Engine) alreadyRunning(r *record, opt StartOptions) error {
+	if opt.Attach {
+		return &Error{Kind: ErrConflict, Text: fmt.Sprintf("container %s is already running: use attach", r.Name)}
+	}
+	return errAlreadyRunning
+}
+
+// errAlreadyRunning is no failure to people: starting what runs is done.
+var errAlreadyRunning = fmt.Errorf("already running: %w", ErrConflict)
+
+// noteFailure keeps why a start failed, as `inspect` shows it.
+func (e *Engine) noteFailure(_ *state.Tx, id string, st shim.Status, err error) {
+	st.V, st.Phase, st.Error, st.ExitCode = 1, shim.Created, err.Error(), 128
+	var se *StartError
+	if errors.As(err, &se) {
+		st.ExitCode = se.Code
+	}
+	state.WriteJSON(e.containerDir(id, shim.StatusFile), &st)
+}
+
+// launch compiles the plan and hands it to the shim. If the kernel refuses the
+// overlay the root is copied together instead, once, and a new shim tries.
+func (e *Engine) launch(r *record, opt StartOptions, sh **shim.Conn) error {
+	plan, b, err := e.plan(r, opt)
+	if err != nil {
+		return err
+	}
+	_, err = (*sh).Launch(plan)
+	var f *shim.Failure
+	if errors.As(err, &f) && strings.Contains(f.What, "(overlay)") && e.config.Storage != driverOverlay {
+		(*sh).Close()
+		if *sh, err = e.withoutOverlay(r); err == nil {
+			if plan, b, err = e.plan(r, opt); err == nil {
+				_, err = (*sh).Launch(plan)
+			}
+		}
+	}
+	if err != nil {
+		if b != nil && b.Group != nil {
+			b.Group.Remove()
+		}
+		return startError(err, b.args())
+	}
+	return nil
+}
+
+func (b *bundle) args() []string {
+	if b == nil || b.Spec == nil || len(b.Spec.Process.Args) == 0 {
+		return []string{""}
+	}
+	return b.Spec.Process.Args
+}
+
+// withoutOverlay changes the container to a plain copy of its layers.
+func (e *Engine) withoutOverlay(r *record) (*shim.Conn, error) {
+	r.Driver = driverCopy
+	if err := e.materialize(r.Layers, e.containerDir(r.ID, rootfsDir)); err != nil {
+		return nil, err
+	}
+	if err := e.writeRecord(e.containerDir(r.ID), r); err != nil {
+		return nil, err
+	}
+	return launchShim()
+}
+
+// plan turns a record into what the shim carries out, and writes the files
+// that are bound into the container.
+func (e *Engine) plan(r *record, opt StartOptions) (*shim.Plan, *bundle, error) {
+	in, err := e.specInput(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	defer in.close()
+	group, err := e.prepareGroup(r)
+	if err != nil {
+		return nil, nil, err
+	}
+	b := &bundle{V: 1, Group: group}
+	in.groupDirs(group)
+	s, _, err := spec.Build(in.Input)
+	if err != nil {
+		return nil, b, &Error{Kind: ErrInvalid, Text: err.Error()}
+	}
+	if opt.ConsoleSize[0] > 0 {
+		s.Process.ConsoleSize = &specs.Box{Height: opt.ConsoleSize[0], Width: opt.ConsoleSize[1]}
+	}
+	b.Spec = s
+	prog, err := e.compile(r, in, b)
+	if err != nil {
+		return nil, b, err
+	}
+	if err := writeBundle(e.containerDir(r.ID, bundleFile), b); err != nil {
+		return nil, b, err
+	}
+	return e.shimPlan(r, s, prog, b, opt), b, nil
+}
+
+func (e *Engine) compile(r *record, in *specInput, b *bundle) (*nsinit.Program, error) {
+	root, err := e.rootfs(r)
+	if err != nil {
+		return nil, err
+	}
+	filters, err := e.filters(r, b.Spec)
+	if err != nil {
+		return nil, err
+	}
+	init := r.HostConfig.Init != nil && *r.HostConfig.Init
+	return crt.Compile(crt.Config{
+		Spec: b.Spec, Root: root, Cgroups: b.Group.Dirs, Filters: filters, OwnerUser: true,
+		Init: init && crt.ExecNamespaces(b.Spec)&unix.CLONE_NEWPID != 0 && in.Join["pid"] == "",
+		IsDir: func(p string) bool {
+			fi, err := os.Stat(p)
+			return err == nil && fi.IsDir()
+		},
+		Node: func(d specs.LinuxDevice) string { return in.node(d.Path) },
+	})
+}
+
+// rootfs describes where the root file system comes from.
+func (e *Engine) rootfs(r *record) (crt.Rootfs, error) {
+	root := crt.Rootfs{Base: e.dir.Root(), Target: e.rel(e.containerDir(r.ID, rootfsDir)), NoDev: !r.HostConfig.Privileged}
+	if r.Driver == driverCopy {
+		return root, nil
+	}
+	trees, err := e.stack(r.Layers)
+	if err != nil {
+		return root, err
+	}
+	for _, t := range trees {
+		root.Lower = append(root.Lower, e.rel(t))
+	}
+	root.Upper = e.rel(e.containerDir(r.ID, upperDir))
+	root.Work = e.rel(e.containerDir(r.ID, workDir))
+	root.UserXattr = e.host.Rootless
+	root.Volatile = r.HostConfig.AutoRemove && e.host.KernelAtLeast(5, 10)
+	root.LowerPlus = e.host.KernelAtLeast(6, 5)
+	return root, nil
+}
+
+func (e *Engine) shimPlan(r *record, s *specs.Spec, prog *nsinit.Program, b *bundle, opt StartOptions) *shim.Plan {
+	p := &shim.Plan{
+		V: 1, ID: r.ID, Name: r.Name, Root: e.dir.Root(), Program: prog,
+		Namespaces: crt.ExecNamespaces(s), Tty: r.Config.Tty, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce,
+		Restart:    shim.RestartPolicy{Name: string(r.HostConfig.RestartPolicy.Name), Max: r.HostConfig.RestartPolicy.MaximumRetryCount},
+		AutoRemove: r.HostConfig.AutoRemove, StopSignal: stopSignal(r), Cgroup: b.Group, Log: logOptions(r),
+		Attach: opt.Attach, Stdin: opt.Stdin,
+	}
+	if p.Restart.Name == "no" {
+		p.Restart.Name = ""
+	}
+	p.OwnPids = p.Namespaces&unix.CLONE_NEWPID != 0 && !strings.HasPrefix(string(r.HostConfig.PidMode), "container:")
+	if p.AutoRemove {
+		p.Volumes = r.Anonymous
+	}
+	return p
+}
+
+// launchShim starts a shim that waits for its plan on the returned connection.
+// It runs in a session of its own, without our environment, terminal or
+// descriptors; if the connection closes before a plan came it just ends.
+func launchShim() (*shim.Conn, error) {
+	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socketpair", err)
+	}
+	defer unix.Close(pair[1])
+	null, err := unix.Open(os.DevNull, unix.O_RDWR|unix.O_CLOEXEC, 0)
+	if err != nil {
+		unix.Close(pair[0])
+		return nil, err
+	}
+	defer unix.Close(null)
+	pid, err := syscall.ForkExec("/proc/self/exe", []string{shim.Arg0}, &syscall.ProcAttr{
+		Dir: "/", Env: []string{"GOMAXPROCS=" + strconv.Itoa(min(runtime.NumCPU(), 2))},
+		Files: []uintptr{uintptr(null), uintptr(null), uintptr(null), uintptr(pair[1])},
+		Sys:   &syscall.SysProcAttr{Setsid: true},
+	})
+	if err != nil {
+		unix.Close(pair[0])
+		return nil, fmt.Errorf("cannot start a shim: %w", err)
+	}
+	// Reaped if we outlive it; else init does.
+	go func() {
+		var ws unix.WaitStatus
+		unix.Wait4(pid, &ws, 0, nil)
+	}()
+	return shim.NewConn(pair[0]), nil
+}
+
+// untilPhase waits until a container is in one of the phases.
+func (e *Engine) untilPhase(ctx context.Context, id string, phases ...string) error {
+	for {
+		st, err := e.status(id)
+		if err != nil || !e.containerExists(id) {
+			return err
+		}
+		for _, p := range phases {
+			if st.Phase == p {
+				return nil
+			}
+		}
+		select {
+		case <-ctx.Done():
+			return ctx.Err()
+		case <-time.After(20 * time.Millisecond):
+		}
+	}
+}

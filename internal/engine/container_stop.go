@@ -1,0 +1,214 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"berth/internal/shim"
+)
+
+// ContainerStop asks the program to end and ends it when it does not in time.
+// A container that does not run is stopped already.
+func (e *Engine) ContainerStop(ctx context.Context, ref string, opt StopOptions) error {
+	id, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	r, st, err := e.load(id)
+	if err != nil || !active(st) {
+		return err
+	}
+	sig, timeout := stopSignal(r), stopTimeout(r)
+	if opt.Signal != "" {
+		if sig, err = parseSignal(opt.Signal); err != nil {
+			return err
+		}
+	}
+	if opt.Timeout != nil {
+		timeout = *opt.Timeout
+	}
+	c, err := e.dial(id)
+	if err != nil {
+		return ignoreStopped(err)
+	}
+	defer c.Close()
+	if _, err := c.Ask(&shim.Request{Kind: "stop", Signal: sig, Timeout: timeout}); err != nil {
+		return ignoreStopped(err)
+	}
+	_, err = waitFor(ctx, c)
+	return ignoreStopped(err)
+}
+
+// ignoreStopped takes the end of the shim for what it is.
+func ignoreStopped(err error) error {
+	if errors.Is(err, shim.ErrGone) || errors.Is(err, ErrNotRunning) {
+		return nil
+	}
+	return err
+}
+
+// dial connects to a running container's shim.
+func (e *Engine) dial(id string) (*shim.Conn, error) {
+	c, err := shim.Dial(e.containerDir(id))
+	if errors.Is(err, unix.ENOENT) || errors.Is(err, unix.ECONNREFUSED) {
+		return nil, notRunning(id)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot reach the shim of container %s: %w", shortID(id), err)
+	}
+	return c, nil
+}
+
+func notRunning(id string) error {
+	return &Error{Kind: ErrNotRunning, Text: fmt.Sprintf("container %s is not running", id)}
+}
+
+// waitFor reads the exit that a stop or wait request will bring.
+func waitFor(ctx context.Context, c *shim.Conn) (shim.Exit, error) {
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	x, err := c.Pump(nil, nil)
+	if ctx.Err() != nil {
+		return x, ctx.Err()
+	}
+	return x, err
+}
+
+// ContainerRestart stops a container if it runs, and starts it.
+func (e *Engine) ContainerRestart(ctx context.Context, ref string, opt StopOptions) error {
+	id, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	r, _, err := e.load(id)
+	if err != nil {
+		return err
+	}
+	if r.HostConfig.AutoRemove {
+		return &Error{Kind: ErrConflict, Text: fmt.Sprintf("cannot restart container %s: it was started with --rm and goes when it stops", r.Name)}
+	}
+	if err := e.ContainerStop(ctx, id, opt); err != nil {
+		return err
+	}
+	if err := e.untilPhase(ctx, id, shim.Exited, shim.Created); err != nil {
+		return err
+	}
+	_, err = e.ContainerStart(ctx, id, StartOptions{})
+	return err
+}
+
+// ContainerKill sends a signal, SIGKILL when none is named.
+func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
+	id, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	sig := int(unix.SIGKILL)
+	if signal != "" {
+		if sig, err = parseSignal(signal); err != nil {
+			return err
+		}
+	}
+	st, err := e.status(id)
+	if err != nil {
+		return err
+	}
+	if !active(st) {
+		return &Error{Kind: ErrNotRunning, Text: fmt.Sprintf("cannot kill container: %s: container %s is not running", ref, id)}
+	}
+	c, err := e.dial(id)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = c.Ask(&shim.Request{Kind: "signal", Signal: sig})
+	if err == nil && sig == int(unix.SIGKILL) {
+		// Docker answers when the container is seen to be dead.
+		wait, cancel := context.WithTimeout(ctx, 10*time.Second)
+		defer cancel()
+		err = e.untilPhase(wait, id, shim.Exited)
+	}
+	return ignoreStopped(err)
+}
+
+// ContainerWait waits until the container does not run and returns its exit
+// code.
+func (e *Engine) ContainerWait(ctx context.Context, ref string) (int, error) {
+	id, err := e.find(ref)
+	if err != nil {
+		return 0, err
+	}
+	for {
+		st, err := e.status(id)
+		if err != nil {
+			return 0, err
+		}
+		if !active(st) {
+			return st.ExitCode, nil
+		}
+		c, err := e.dial(id)
+		if errors.Is(err, ErrNotRunning) {
+			time.Sleep(5 * time.Millisecond) // it is writing its status
+			continue
+		}
+		if err != nil {
+			return 0, err
+		}
+		_, err = c.Ask(&shim.Request{Kind: "wait"})
+		var x shim.Exit
+		if err == nil {
+			x, err = waitFor(ctx, c)
+		}
+		c.Close()
+		if err == nil {
+			return x.Code, nil
+		}
+		if !errors.Is(err, shim.ErrGone) {
+			return 0, err
+		}
+		if !e.containerExists(id) {
+			return 128 + int(unix.SIGKILL), nil
+		}
+	}
+}
+
+// ContainerRename gives a container another name.
+func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
+	name = strings.TrimPrefix(name, "/")
+	if name == "" {
+		return &Error{Kind: ErrInvalid, Text: "Neither old nor new names may be empty"}
+	}
+	if err := checkName(name); err != nil {
+		return err
+	}
+	id, err := e.find(ref)
+	if err != nil {
+		return err
+	}
+	tx, err := e.lock(id)
+	if err != nil {
+		return err
+	}
+	defer tx.Unlock()
+	r, _, err := e.load(id)
+	if err != nil {
+		return err
+	}
+	old := r.Name
+	if old == name {
+		return &Error{Kind: ErrInvalid, Text: "Renaming a container with the same name as its current name"}
+	}
+	if err := e.claimName(r, name); err != nil {
+		return err
+	}
+	if err := e.writeRecord(e.containerDir(id), r); err != nil {
+		e.names().Release(name, id)
+		return err
+	}
+	return e.names().Release(old, id)
+}

@@ -1,0 +1,72 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"strings"
+
+	"golang.org/x/sys/unix"
+
+	"berth/internal/shim"
+)
+
+// Error is a sentence for people with a kind for programs.
+type Error struct {
+	Kind error // ErrNotFound, ErrConflict, …
+	Text string
+}
+
+func (e *Error) Error() string { return e.Text }
+
+func (e *Error) Unwrap() error { return e.Kind }
+
+// StartError says that a container's program could not be run. Its code is
+// what a shell would exit with: 126 for what cannot be executed, 127 for what
+// is not there.
+type StartError struct {
+	Code int
+	Text string
+}
+
+func (e *StartError) Error() string { return e.Text }
+
+// ExitCode is for the face that ends with it.
+func (e *StartError) ExitCode() int { return e.Code }
+
+// ErrDetached is what the input of [Session.Copy] answers when the person has
+// typed the detach keys.
+var ErrDetached = errors.New("read escape sequence")
+
+// startError words what a shim has answered.
+func startError(err error, args []string) error {
+	var f *shim.Failure
+	if !errors.As(err, &f) || f.Errno == 0 {
+		return err
+	}
+	errno := unix.Errno(f.Errno)
+	switch f.Call {
+	case "execve", "fail":
+		return execError(args[0], errno)
+	}
+	text := f.Message
+	if errno == unix.EPERM || errno == unix.ENOSPC || errno == unix.EUSERS {
+		if strings.Contains(f.What, "new namespaces") {
+			if why := ExplainUserns(errno); why != nil {
+				return why
+			}
+		}
+	}
+	return &StartError{Code: 125, Text: text}
+}
+
+func execError(name string, errno unix.Errno) error {
+	code, why := 126, errno.Error()
+	switch errno {
+	case unix.ENOENT, unix.ENOTDIR:
+		code, why = 127, "no such file or directory"
+		if !strings.Contains(name, "/") {
+			why = "executable file not found in $PATH"
+		}
+	}
+	return &StartError{Code: code, Text: fmt.Sprintf("exec: %q: %s", name, why)}
+}

@@ -1,0 +1,102 @@
+package shim
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+)
+
+// ErrGone says that the shim ended without telling how.
+var ErrGone = errors.New("the container's shim is gone")
+
+// Launch hands a plan to a shim that was just started and waits until the
+// container runs. The connection is then a session if the plan says so.
+func (c *Conn) Launch(p *Plan) (Started, error) {
+	if err := c.sendJSON(framePlan, p); err != nil {
+		return Started{}, fmt.Errorf("cannot hand the plan to the shim: %w", err)
+	}
+	return c.started()
+}
+
+// Ask sends a request and waits for the answer that a program runs (exec) or
+// that the session stands (attach).
+func (c *Conn) Ask(r *Request) (Started, error) {
+	if err := c.sendJSON(frameRequest, r); err != nil {
+		return Started{}, fmt.Errorf("cannot reach the shim: %w", err)
+	}
+	return c.started()
+}
+
+func (c *Conn) started() (Started, error) {
+	var buf []byte
+	kind, p, err := c.receive(&buf)
+	if err != nil {
+		return Started{}, ErrGone
+	}
+	switch kind {
+	case frameStarted:
+		var s Started
+		return s, json.Unmarshal(p, &s)
+	case frameError:
+		f := new(Failure)
+		if err := json.Unmarshal(p, f); err != nil {
+			return Started{}, err
+		}
+		return Started{}, f
+	}
+	return Started{}, fmt.Errorf("unexpected frame %q from the shim", kind)
+}
+
+// Pump hands output to out and err until the program ends, and tells how.
+// ErrGone means that the connection broke.
+func (c *Conn) Pump(out, err io.Writer) (Exit, error) {
+	var buf []byte
+	for {
+		kind, p, rerr := c.receive(&buf)
+		if rerr != nil {
+			return Exit{}, ErrGone
+		}
+		switch kind {
+		case frameStdout:
+			if _, werr := out.Write(p); werr != nil {
+				return Exit{}, werr
+			}
+		case frameStderr:
+			if _, werr := err.Write(p); werr != nil {
+				return Exit{}, werr
+			}
+		case frameExit:
+			var x Exit
+			return x, json.Unmarshal(p, &x)
+		}
+	}
+}
+
+// Write sends standard input.
+func (c *Conn) Write(p []byte) (int, error) {
+	for i := 0; i < len(p); i += 32 << 10 {
+		if err := c.send(frameStdin, p[i:min(i+32<<10, len(p))]); err != nil {
+			return i, err
+		}
+	}
+	return len(p), nil
+}
+
+// CloseWrite tells that standard input has ended.
+func (c *Conn) CloseWrite() error { return c.send(frameEOF, nil) }
+
+// Resize tells the size of the client's terminal.
+func (c *Conn) Resize(height, width uint) error {
+	var b [4]byte
+	binary.BigEndian.PutUint16(b[:2], uint16(height))
+	binary.BigEndian.PutUint16(b[2:], uint16(width))
+	return c.send(frameResize, b[:])
+}
+
+// Signal sends the program a signal.
+func (c *Conn) Signal(sig int) error { return c.send(frameSignal, []byte{byte(sig)}) }
+
+// Detach says that the client leaves on purpose.
+func (c *Conn) Detach() error { return c.send(frameDetach, nil) }

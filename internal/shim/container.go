@@ -1,0 +1,314 @@
+package shim
+
+import (
+	"encoding/json"
+	"os"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"berth/internal/nsinit"
+	"berth/internal/state"
+)
+
+// container is the one this shim looks after. Its fields below events belong
+// to the goroutine in supervise, which is also the only one that makes
+// processes; others reach it by sending functions to events.
+type container struct {
+	plan   *Plan
+	dir    *state.Dir
+	log    *logger
+	hub    *hub
+	socket *os.File
+
+	events  chan func()
+	signals chan os.Signal
+
+	io      *stdio
+	pid     int
+	status  Status
+	ns      map[nsinit.Reg]*os.File // for exec
+	exited  chan unix.WaitStatus
+	started time.Time
+	backoff time.Duration
+	stopped bool // by a person
+	kill    *time.Timer
+	waiters sync.Map // *Conn -> bool: told when all is over
+	execs   execTable
+}
+
+// launch makes the first process and records that it runs.
+func (c *container) launch() error {
+	s := &stdio{hub: c.hub, tty: c.plan.Tty}
+	child, err := spawnWith(c.plan.Program, s, c.plan.OpenStdin, nil)
+	if err != nil {
+		return err
+	}
+	c.io, c.pid, c.started = s, child.Pid, time.Now()
+	c.openNamespaces()
+	exited := make(chan unix.WaitStatus, 1)
+	c.exited = exited
+	go func() { exited <- wait(child.Pid) }()
+	init, _ := state.OwnerOf(child.Pid)
+	c.status.V, c.status.Phase = 1, Running
+	c.status.Shim, c.status.Init = state.Self(), init
+	c.status.StartedAt, c.status.FinishedAt = c.started, time.Time{}
+	c.status.ExitCode, c.status.OOMKilled, c.status.Error = 0, false, ""
+	return c.record()
+}
+
+// spawnWith runs a program with fresh streams of its own.
+func spawnWith(p *nsinit.Program, s *stdio, openStdin bool, ns map[nsinit.Reg]*os.File) (*nsinit.Child, error) {
+	regs := map[nsinit.Reg]int{}
+	for r, f := range ns {
+		regs[r] = int(f.Fd())
+	}
+	var theirs [3]*os.File
+	if !s.tty {
+		var err error
+		if theirs, err = s.pipes(openStdin); err != nil {
+			return nil, err
+		}
+		for i, f := range theirs {
+			regs[nsinit.RegStdin+nsinit.Reg(i)] = int(f.Fd())
+		}
+	}
+	child, err := nsinit.Spawn(p, regs)
+	closeAll(theirs[:])
+	if err == nil && s.tty {
+		if len(child.FDs) == 1 && checkMaster(child.FDs[0]) == nil {
+			unix.SetNonblock(int(child.FDs[0].Fd()), true)
+			fd, _ := unix.FcntlInt(child.FDs[0].Fd(), unix.F_DUPFD_CLOEXEC, 0)
+			s.terminal(os.NewFile(uintptr(fd), "ptmx"))
+			child.FDs[0].Close()
+		} else {
+			unix.Kill(child.Pid, unix.SIGKILL)
+			wait(child.Pid)
+			err = &Failure{Message: "the container gave no terminal"}
+		}
+	}
+	if err != nil {
+		s.closeInput()
+		closeAll(s.outs)
+		return nil, err
+	}
+	return child, nil
+}
+
+func wait(pid int) unix.WaitStatus {
+	var ws unix.WaitStatus
+	for {
+		if _, err := unix.Wait4(pid, &ws, 0, nil); err != unix.EINTR {
+			return ws
+		}
+	}
+}
+
+// exitCode is the shell's: the code, or 128 and the signal.
+func exitCode(ws unix.WaitStatus) int {
+	if ws.Signaled() {
+		return 128 + int(ws.Signal())
+	}
+	return ws.ExitStatus()
+}
+
+// openNamespaces holds the namespaces of the first process for execs. The user
+// namespace is the one that owns the mounts: the process itself may sit in a
+// nested one that only renames its user.
+func (c *container) openNamespaces() {
+	c.closeNamespaces()
+	c.ns = map[nsinit.Reg]*os.File{}
+	for _, n := range []struct {
+		flag uint64
+		reg  nsinit.Reg
+		file string
+	}{
+		{unix.CLONE_NEWNS, nsinit.RegMountNS, "mnt"}, {unix.CLONE_NEWPID, nsinit.RegPidNS, "pid"},
+		{unix.CLONE_NEWNET, nsinit.RegNetNS, "net"}, {unix.CLONE_NEWIPC, nsinit.RegIPCNS, "ipc"},
+		{unix.CLONE_NEWUTS, nsinit.RegUTSNS, "uts"}, {unix.CLONE_NEWCGROUP, nsinit.RegCgroupNS, "cgroup"},
+	} {
+		if c.plan.Namespaces&n.flag == 0 {
+			continue
+		}
+		f, err := os.Open("/proc/" + itoa(c.pid) + "/ns/" + n.file)
+		if err != nil {
+			continue // an exec will say that it is missing
+		}
+		c.ns[n.reg] = f
+		if n.flag == unix.CLONE_NEWNS && c.plan.Namespaces&unix.CLONE_NEWUSER != 0 {
+			if fd, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_USERNS); err == nil {
+				c.ns[nsinit.RegUserNS] = os.NewFile(uintptr(fd), "user")
+			}
+		}
+	}
+}
+
+func (c *container) closeNamespaces() {
+	for _, f := range c.ns {
+		f.Close()
+	}
+	c.ns = nil
+}
+
+// record writes state.json. It is not synced: after a crash of the machine the
+// recorded processes are gone, and that is what a reader checks.
+func (c *container) record() error {
+	b, err := json.Marshal(&c.status)
+	if err != nil {
+		return err
+	}
+	return state.WriteVolatile(StatusFile, append(b, '\n'), 0o600)
+}
+
+// supervise runs until the container is over for good.
+func (c *container) supervise() {
+	for {
+		select {
+		case f := <-c.events:
+			f()
+		case <-c.signals: // the machine or the session goes down
+			c.stop(c.plan.StopSignal, 10)
+		case ws := <-c.exited:
+			if !c.ended(ws) {
+				return
+			}
+		}
+	}
+}
+
+// ended handles the end of the first process and reports whether there is
+// more to come.
+func (c *container) ended(ws unix.WaitStatus) bool {
+	grace := time.Duration(0)
+	if !c.plan.OwnPids {
+		grace = 200 * time.Millisecond
+	}
+	c.io.drain(grace)
+	c.closeNamespaces()
+	if c.kill != nil {
+		c.kill.Stop()
+		c.kill = nil
+	}
+	c.status.ExitCode = exitCode(ws)
+	c.status.FinishedAt = time.Now()
+	c.status.OOMKilled = c.oomKilled()
+	c.status.Init = state.Owner{}
+	if c.again() && c.restart() {
+		return true
+	}
+	c.finish()
+	return false
+}
+
+// again decides by the restart policy.
+func (c *container) again() bool {
+	if c.stopped {
+		return false
+	}
+	switch c.plan.Restart.Name {
+	case "always", "unless-stopped":
+		return true
+	case "on-failure":
+		return c.status.ExitCode != 0 && (c.plan.Restart.Max == 0 || c.status.RestartCount < c.plan.Restart.Max)
+	}
+	return false
+}
+
+// restart waits (0.1 s, doubling to a minute, from the start again after ten
+// good seconds) and starts the program once more.
+func (c *container) restart() bool {
+	if time.Since(c.started) > 10*time.Second {
+		c.backoff = 0
+	}
+	c.backoff = min(max(2*c.backoff, 100*time.Millisecond), time.Minute)
+	for {
+		c.status.Phase = Restarting
+		c.record()
+		delay := time.NewTimer(c.backoff)
+		for waiting := true; waiting; {
+			select {
+			case f := <-c.events:
+				f()
+			case <-c.signals:
+				c.stopped = true
+			case <-delay.C:
+				waiting = false
+			}
+			if c.stopped {
+				return false
+			}
+		}
+		c.status.RestartCount++
+		err := c.launch()
+		if err == nil {
+			c.io.start()
+			return true
+		}
+		c.status.ExitCode, c.status.Error = 127, err.Error()
+		if !c.again() {
+			return false
+		}
+		c.backoff = min(2*c.backoff, time.Minute)
+	}
+}
+
+// stop asks the program to end, and ends it after a while (seconds; negative
+// is never).
+func (c *container) stop(sig, timeout int) {
+	c.stopped = true
+	if c.status.Phase != Running {
+		return
+	}
+	unix.Kill(c.pid, unix.Signal(sig))
+	if timeout < 0 || c.kill != nil {
+		return
+	}
+	pid := c.pid
+	c.kill = time.AfterFunc(time.Duration(timeout)*time.Second, func() {
+		c.events <- func() {
+			if c.pid == pid && c.status.Phase == Running {
+				unix.Kill(pid, unix.SIGKILL)
+			}
+		}
+	})
+}
+
+func (c *container) oomKilled() bool {
+	return c.plan.Cgroup != nil && c.plan.Cgroup.OOMKilled()
+}
+
+// finish is the end: everything is put away before anybody is told, so that
+// who hears of the end finds it done.
+func (c *container) finish() {
+	c.socket.Close()
+	os.Remove(SocketFile)
+	if c.plan.Cgroup != nil {
+		c.plan.Cgroup.Remove()
+	}
+	c.log.close()
+	c.status.Phase = Exited
+	c.status.Stopped = c.stopped
+	c.status.Shim = state.Owner{}
+	x := Exit{Code: c.status.ExitCode, Error: c.status.Error}
+	c.record()
+	if c.plan.AutoRemove {
+		c.remove()
+	}
+	c.settleExecs()
+	c.hub.finish(x)
+	c.waiters.Range(func(conn, _ any) bool {
+		conn.(*Conn).sendJSON(frameExit, x)
+		return true
+	})
+}
+
+// settleExecs lets the clients of execs hear that their programs ended too.
+func (c *container) settleExecs() {
+	done := make(chan struct{})
+	go func() { c.execs.wg.Wait(); close(done) }()
+	select {
+	case <-done:
+	case <-time.After(time.Second):
+	}
+}

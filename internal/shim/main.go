@@ -1,0 +1,149 @@
+package shim
+
+import (
+	"encoding/json"
+	"fmt"
+	"os"
+	"os/signal"
+	"runtime"
+	"runtime/debug"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"berth/internal/state"
+)
+
+// Arg0 is the name a shim is started under, and how main recognises the stage.
+const Arg0 = "berth-shim"
+
+// controlFD is the inherited socket over which the plan comes.
+const controlFD = 3
+
+// Main is the shim stage. It returns the process's exit code.
+func Main() int {
+	// The first process is tied to this very thread by its parent-death
+	// signal, so all processes are made here.
+	runtime.LockOSThread()
+	debug.SetGCPercent(50)
+	unix.CloseOnExec(controlFD)
+	control := NewConn(controlFD)
+	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
+	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
+	plan, err := readPlan(control)
+	if err != nil {
+		// Mostly the command is gone: nothing has been done.
+		control.sendJSON(frameError, failureOf(err))
+		return 1
+	}
+	c, err := newContainer(plan)
+	if err == nil {
+		err = c.launch()
+	}
+	if err != nil {
+		control.sendJSON(frameError, failureOf(err))
+		return 1
+	}
+	if plan.Attach {
+		c.hub.join(control, false)
+	}
+	control.sendJSON(frameStarted, Started{Pid: c.pid})
+	c.io.start()
+	if plan.Attach {
+		go c.session(control, c.io, plan.Stdin)
+	} else {
+		control.Close()
+	}
+	go c.accept()
+	time.AfterFunc(3*time.Second, debug.FreeOSMemory)
+	c.supervise()
+	return 0
+}
+
+func readPlan(control *Conn) (*Plan, error) {
+	var buf []byte
+	kind, p, err := control.receive(&buf)
+	if err != nil {
+		return nil, err
+	}
+	if kind != framePlan {
+		return nil, fmt.Errorf("unexpected frame %q", kind)
+	}
+	plan := new(Plan)
+	return plan, json.Unmarshal(p, plan)
+}
+
+// newContainer enters the container's folder and opens the log and the socket.
+func newContainer(p *Plan) (*container, error) {
+	dir, err := state.Open(p.Root)
+	if err != nil {
+		return nil, err
+	}
+	if err := os.Chdir(dir.Path("containers", p.ID)); err != nil {
+		return nil, err
+	}
+	log, err := openLog(LogFile, p.Log)
+	if err != nil {
+		return nil, fmt.Errorf("cannot open the log: %w", err)
+	}
+	keep := 0
+	if p.Tty {
+		keep = 32 << 10
+	}
+	c := &container{
+		plan: p, dir: dir, log: log, hub: newHub(log, keep),
+		events: make(chan func(), 16), signals: make(chan os.Signal, 4),
+	}
+	signal.Notify(c.signals, unix.SIGTERM, unix.SIGINT)
+	return c, c.listen()
+}
+
+// listen makes shim.sock. A socket left by a dead shim is replaced: the
+// command holds the container's lock while it starts one.
+func (c *container) listen() error {
+	os.Remove(SocketFile)
+	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC|unix.SOCK_NONBLOCK, 0)
+	if err != nil {
+		return os.NewSyscallError("socket", err)
+	}
+	if err := unix.Bind(s, &unix.SockaddrUnix{Name: SocketFile}); err != nil {
+		unix.Close(s)
+		return fmt.Errorf("cannot make %s: %w", SocketFile, err)
+	}
+	if err := unix.Listen(s, 64); err != nil {
+		unix.Close(s)
+		return os.NewSyscallError("listen", err)
+	}
+	c.socket = os.NewFile(uintptr(s), SocketFile)
+	return nil
+}
+
+// accept serves clients until the socket closes.
+func (c *container) accept() {
+	raw, err := c.socket.SyscallConn()
+	if err != nil {
+		return
+	}
+	for {
+		fd := -1
+		err := raw.Read(func(s uintptr) bool {
+			fd, _, err = unix.Accept4(int(s), unix.SOCK_CLOEXEC)
+			return err != unix.EAGAIN
+		})
+		if err != nil {
+			return
+		}
+		if fd >= 0 && sameUser(fd) {
+			go c.serve(NewConn(fd))
+		} else if fd >= 0 {
+			unix.Close(fd)
+		}
+	}
+}
+
+// sameUser lets in the account the container belongs to, and root. The data
+// root is closed to others already.
+func sameUser(fd int) bool {
+	cred, err := unix.GetsockoptUcred(fd, unix.SOL_SOCKET, unix.SO_PEERCRED)
+	return err == nil && (cred.Uid == 0 || int(cred.Uid) == os.Geteuid())
+}

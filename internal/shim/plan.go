@@ -1,0 +1,76 @@
+package shim
+
+import (
+	"time"
+
+	"berth/internal/cgroup"
+	"berth/internal/nsinit"
+	"berth/internal/state"
+)
+
+// Plan is all that a shim needs to know, made by the command.
+type Plan struct {
+	V          int             `json:"v"`
+	ID         string          `json:"id"`
+	Name       string          `json:"name"`
+	Root       string          `json:"root"` // data root
+	Program    *nsinit.Program `json:"program"`
+	Namespaces uint64          `json:"namespaces"` // CLONE_NEW* that an exec joins
+	OwnPids    bool            `json:"ownPids"`    // all processes end with the first
+	Tty        bool            `json:"tty,omitempty"`
+	OpenStdin  bool            `json:"openStdin,omitempty"`
+	StdinOnce  bool            `json:"stdinOnce,omitempty"`
+	Restart    RestartPolicy   `json:"restart"`
+	AutoRemove bool            `json:"autoRemove,omitempty"`
+	Volumes    []string        `json:"volumes,omitempty"` // anonymous ones, removed with it
+	StopSignal int             `json:"stopSignal"`
+	Cgroup     *cgroup.Group   `json:"cgroup,omitempty"`
+	Log        LogOptions      `json:"log"`
+	// Attach makes the control connection a client from the first byte.
+	Attach bool `json:"attach,omitempty"`
+	Stdin  bool `json:"stdin,omitempty"` // the client sends standard input
+}
+
+// RestartPolicy is Docker's.
+type RestartPolicy struct {
+	Name string `json:"name,omitempty"` // no, on-failure, always, unless-stopped
+	Max  int    `json:"max,omitempty"`
+}
+
+// LogOptions says what becomes of the output.
+type LogOptions struct {
+	Off      bool  `json:"off,omitempty"`
+	MaxSize  int64 `json:"maxSize,omitempty"` // bytes; 0 is without end
+	MaxFiles int   `json:"maxFiles,omitempty"`
+}
+
+// Phases of a container.
+const (
+	Created    = "created"
+	Running    = "running"
+	Restarting = "restarting"
+	Exited     = "exited"
+)
+
+// Status is state.json in the container's folder. The shim writes it while the
+// container runs, the command before and after.
+type Status struct {
+	V            int         `json:"v"`
+	Phase        string      `json:"phase"`
+	Shim         state.Owner `json:"shim"`
+	Init         state.Owner `json:"init"`
+	StartedAt    time.Time   `json:"startedAt"`
+	FinishedAt   time.Time   `json:"finishedAt"`
+	ExitCode     int         `json:"exitCode"`
+	OOMKilled    bool        `json:"oomKilled,omitempty"`
+	Error        string      `json:"error,omitempty"`
+	RestartCount int         `json:"restartCount,omitempty"`
+	Stopped      bool        `json:"stopped,omitempty"` // by a person, not by itself
+}
+
+// Names of files in a container's folder that the shim shares with commands.
+const (
+	StatusFile = "state.json"
+	LogFile    = "log.json"
+	SocketFile = "shim.sock"
+)

@@ -1,0 +1,161 @@
+package shim
+
+import (
+	"encoding/binary"
+	"encoding/json"
+	"fmt"
+	"io"
+	"os"
+	"sync"
+
+	"golang.org/x/sys/unix"
+
+	"berth/internal/nsinit"
+)
+
+// A connection carries frames: one byte of kind, four of length (big endian),
+// the payload. The first frame of a client is a request; a session of an attach
+// or exec follows on the same connection.
+const (
+	framePlan    = 'P' // Plan, on the control connection only
+	frameRequest = 'R' // Request
+	frameStarted = 'S' // Started: the program runs
+	frameError   = 'E' // Failure: it does not
+	frameStdin   = 'i' // bytes for standard input
+	frameEOF     = 'c' // no more standard input
+	frameResize  = 'w' // two uint16: height, width
+	frameSignal  = 'k' // one byte: signal number
+	frameDetach  = 'd' // the client leaves on purpose
+	frameStdout  = '1'
+	frameStderr  = '2'
+	frameExit    = 'x' // Exit
+)
+
+// maxFrame bounds a payload. Plans with a large environment are the biggest.
+const maxFrame = 16 << 20
+
+// Request is what a client asks on shim.sock.
+type Request struct {
+	Kind    string          `json:"kind"` // attach, exec, signal, stop, wait
+	Stdin   bool            `json:"stdin,omitempty"`
+	Replay  bool            `json:"replay,omitempty"`  // attach: the latest output first
+	Signal  int             `json:"signal,omitempty"`  // signal, stop
+	Timeout int             `json:"timeout,omitempty"` // stop: seconds; negative waits for ever
+	Program *nsinit.Program `json:"program,omitempty"` // exec
+	Tty     bool            `json:"tty,omitempty"`     // exec
+	Detach  bool            `json:"detach,omitempty"`  // exec: nobody listens
+}
+
+// Started tells that a program runs.
+type Started struct {
+	Pid int `json:"pid"`
+}
+
+// Exit tells how a program ended.
+type Exit struct {
+	Code  int    `json:"code"`
+	Error string `json:"error,omitempty"`
+}
+
+// Failure is an error on its way to another process.
+type Failure struct {
+	Message string `json:"message"`
+	Call    string `json:"call,omitempty"` // the system call that failed
+	What    string `json:"what,omitempty"`
+	Errno   int    `json:"errno,omitempty"`
+}
+
+func (f *Failure) Error() string { return f.Message }
+
+// Unwrap lets callers ask for the errno with [errors.Is].
+func (f *Failure) Unwrap() error {
+	if f.Errno == 0 {
+		return nil
+	}
+	return unix.Errno(f.Errno)
+}
+
+func failureOf(err error) *Failure {
+	f := &Failure{Message: err.Error()}
+	if op, ok := err.(*nsinit.OpError); ok {
+		f.Call, f.What, f.Errno = op.Op.Call, op.Op.What, int(op.Errno)
+	}
+	return f
+}
+
+// Conn is one end of a connection. Writes may come from many goroutines.
+type Conn struct {
+	f  *os.File
+	mu sync.Mutex
+	w  []byte
+}
+
+// NewConn takes over a socket.
+func NewConn(fd int) *Conn {
+	unix.SetNonblock(fd, true)
+	return &Conn{f: os.NewFile(uintptr(fd), "shim.sock")}
+}
+
+// Dial connects to the shim of the container in dir. The path goes through a
+// descriptor of the folder, since a socket's path may not exceed 107 bytes.
+func Dial(dir string) (*Conn, error) {
+	d, err := unix.Open(dir, unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return nil, &os.PathError{Op: "open", Path: dir, Err: err}
+	}
+	defer unix.Close(d)
+	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	err = unix.Connect(s, &unix.SockaddrUnix{Name: fmt.Sprintf("/proc/self/fd/%d/%s", d, SocketFile)})
+	if err != nil {
+		unix.Close(s)
+		return nil, os.NewSyscallError("connect", err)
+	}
+	return NewConn(s), nil
+}
+
+// Close ends the connection.
+func (c *Conn) Close() error { return c.f.Close() }
+
+// send writes one frame in one call.
+func (c *Conn) send(kind byte, payload []byte) error {
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.w = append(c.w[:0], kind)
+	c.w = binary.BigEndian.AppendUint32(c.w, uint32(len(payload)))
+	c.w = append(c.w, payload...)
+	_, err := c.f.Write(c.w)
+	if cap(c.w) > 64<<10 {
+		c.w = nil
+	}
+	return err
+}
+
+func (c *Conn) sendJSON(kind byte, v any) error {
+	b, err := json.Marshal(v)
+	if err != nil {
+		return err
+	}
+	return c.send(kind, b)
+}
+
+// receive reads one frame. The payload is valid until the next call with the
+// same buffer, which is enlarged as needed.
+func (c *Conn) receive(buf *[]byte) (byte, []byte, error) {
+	var head [5]byte
+	if _, err := io.ReadFull(c.f, head[:]); err != nil {
+		return 0, nil, err
+	}
+	n := int(binary.BigEndian.Uint32(head[1:]))
+	if n > maxFrame {
+		return 0, nil, fmt.Errorf("frame of %d bytes on shim.sock", n)
+	}
+	if cap(*buf) < n {
+		*buf = make([]byte, n)
+	}
+	p := (*buf)[:n]
+	_, err := io.ReadFull(c.f, p)
+	return head[0], p, err
+}
