@@ -155,9 +155,7 @@ func (c *Container) buildNetwork(r *Request) error {
 	if r.Config.ExposedPorts, hc.PortBindings, err = ports(c.publish.values, c.expose.values); err != nil {
 		return err
 	}
-	if r.Warnings, err = checkPorts(hc, hc.NetworkMode); err != nil {
-		return err
-	}
+	r.Warnings = openWide(hc)
 	for _, s := range c.dns.values {
 		a, err := netip.ParseAddr(s)
 		if err != nil {

@@ -3,6 +3,7 @@ package opts
 import (
 	"bytes"
 	"encoding/json"
+	"errors"
 	"flag"
 	"fmt"
 	"io"
@@ -280,6 +281,9 @@ func build(args []string) (*Request, error) {
 	c := Register(fs, callerEnv)
 	if err := fs.Parse(args); err != nil {
 		return nil, err
+	}
+	if fs.NArg() == 0 {
+		return nil, errors.New("no image")
 	}
 	return c.Build(fs.Arg(0), fs.Args()[1:])
 }

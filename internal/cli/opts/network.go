@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"net/netip"
+	"slices"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
@@ -39,59 +40,42 @@ func checkNetwork(s string) (string, error) {
 	return name, nil
 }
 
-// networkMode returns the network a container uses: the host's, none, that of
-// another container, or "default" where nothing was said.
+// networkMode returns the network a container uses; "default" where nothing was
+// said. Which names there are is the engine's to know.
 func networkMode(names []string) (container.NetworkMode, error) {
-	if len(names) == 0 {
+	switch len(names) {
+	case 0:
 		return network.NetworkDefault, nil
-	}
-	if len(names) > 1 {
+	case 1:
+	default:
 		return "", NotSupported("more than one --network")
 	}
 	mode := container.NetworkMode(names[0])
-	switch {
-	case mode == "":
+	if mode == "" {
 		return "", errors.New("no name set for network")
-	case mode.IsContainer():
-		if mode.ConnectedContainer() == "" {
-			return "", errors.New("invalid container format container:<name|id>")
-		}
-	case mode.IsDefault(), mode.IsHost(), mode.IsNone():
-	default:
-		return "", NotSupported(fmt.Sprintf("--network %s (host, none and container:NAME are)", mode))
+	}
+	if mode.IsContainer() && mode.ConnectedContainer() == "" {
+		return "", errors.New("invalid container format container:<name|id>")
 	}
 	return mode, nil
 }
 
-// checkPorts looks at published ports with the eyes of a container that has no
-// network of its own. With the host's network every port is published as the
-// number it has, and no other number can be given to it.
-func checkPorts(hc *container.HostConfig, mode container.NetworkMode) (warnings []string, err error) {
-	switch {
-	case len(hc.PortBindings) == 0:
-		return nil, nil
-	case mode.IsHost():
-		hc.PortBindings = network.PortMap{}
-		return []string{"Published ports are discarded when using host network mode"}, nil
-	case mode.IsContainer():
-		return nil, errors.New("conflicting options: port publishing and the container type network mode")
-	case mode.IsNone():
-		return nil, nil
+// openWide warns where a port was to be published on one address only. With
+// the host's network the program itself decides on which addresses it listens.
+func openWide(hc *container.HostConfig) (warnings []string) {
+	if !hc.NetworkMode.IsDefault() {
+		return nil
 	}
 	for port, bindings := range hc.PortBindings {
-		for i, b := range bindings {
-			if b.HostPort != "" && b.HostPort != "0" && b.HostPort != port.Port() {
-				return nil, fmt.Errorf("cannot publish port %d as %s: this berth gives containers the host's network, "+
-					"where a port keeps its number: use -p %d:%d, or tell the program to listen on %s", port.Num(), b.HostPort, port.Num(), port.Num(), b.HostPort)
-			}
-			bindings[i].HostPort = port.Port()
+		for _, b := range bindings {
 			if b.HostIP.IsValid() && !b.HostIP.IsUnspecified() {
-				warnings = append(warnings, fmt.Sprintf("port %d is open on every address the program listens on, not only on %s: "+
+				warnings = append(warnings, fmt.Sprintf("Port %d is open on every address the program listens on, not only on %s: "+
 					"the container uses the host's network", port.Num(), b.HostIP))
 			}
 		}
 	}
-	return warnings, nil
+	slices.Sort(warnings)
+	return warnings
 }
 
 func checkAddress(s string) (string, error) {

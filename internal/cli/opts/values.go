@@ -63,7 +63,12 @@ func (b *bytesValue) Type() string   { return "bytes" }
 type cpusValue int64
 
 func (c *cpusValue) Set(s string) error {
-	r, ok := new(big.Rat).SetString(s)
+	// An exponent could ask for a number with a billion digits.
+	ok := len(s) < 32 && !strings.ContainsAny(s, "eEpP")
+	r := new(big.Rat)
+	if ok {
+		r, ok = r.SetString(s)
+	}
 	if !ok {
 		return fmt.Errorf("failed to parse %s as a rational number", s)
 	}
