@@ -41,7 +41,7 @@ func Root() bool { return os.Geteuid() == 0 }
 
 // Open prepares the lab, or finds the one that the root run has prepared. A
 // machine that lacks something fails the test: nothing is skipped.
-func Open(t testing.TB) *Lab {
+func Open(t T) *Lab {
 	t.Helper()
 	if s := os.Getenv(env); s != "" {
 		var l Lab
@@ -69,7 +69,7 @@ func Open(t testing.TB) *Lab {
 }
 
 // repo returns the folder with go.mod.
-func repo(t testing.TB) string {
+func repo(t T) string {
 	out, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -77,7 +77,7 @@ func repo(t testing.TB) string {
 	return filepath.Dir(strings.TrimSpace(string(out)))
 }
 
-func (l *Lab) build(t testing.TB) {
+func (l *Lab) build(t T) {
 	t.Helper()
 	if err := os.Mkdir(l.Bin(), 0o755); err != nil {
 		t.Fatal(err)
@@ -174,4 +174,14 @@ func left(t *testing.T) string {
 		}
 	}
 	return "0"
+}
+
+// T is the part of [testing.TB] that the lab uses, so that the benchmark, a
+// program, can use the lab too.
+type T interface {
+	Helper()
+	Fatal(args ...any)
+	Fatalf(format string, args ...any)
+	Logf(format string, args ...any)
+	Cleanup(func())
 }

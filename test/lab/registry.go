@@ -9,7 +9,6 @@ import (
 	"os/exec"
 	"path/filepath"
 	"syscall"
-	"testing"
 	"time"
 
 	"berth/test/images"
@@ -25,7 +24,7 @@ const (
 )
 
 // cacheDir is where images are kept between runs.
-func cacheDir(t testing.TB) string {
+func cacheDir(t T) string {
 	dir := os.Getenv("BERTH_TEST_CACHE")
 	if dir == "" {
 		dir = filepath.Join(repo(t), "test", "tmp")
@@ -38,7 +37,7 @@ func cacheDir(t testing.TB) string {
 
 // startRegistries starts Debian's docker-registry four times on loopback:
 // three with one shared storage, and an empty one.
-func (l *Lab) startRegistries(t testing.TB) {
+func (l *Lab) startRegistries(t T) {
 	t.Helper()
 	cache := cacheDir(t)
 	// One test process at a time fills the storage.
@@ -80,7 +79,7 @@ func (l *Lab) startRegistries(t testing.TB) {
 	l.Tricky = startTricky(t, l.Open)
 }
 
-func startRegistry(t testing.TB, conf, name, storage, auth, tls string) string {
+func startRegistry(t T, conf, name, storage, auth, tls string) string {
 	t.Helper()
 	addr := freePort(t)
 	file := filepath.Join(conf, name+".yml")
@@ -113,7 +112,7 @@ func startRegistry(t testing.TB, conf, name, storage, auth, tls string) string {
 	return ""
 }
 
-func freePort(t testing.TB) string {
+func freePort(t T) string {
 	t.Helper()
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {

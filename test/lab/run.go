@@ -6,7 +6,6 @@ import (
 	"path/filepath"
 	"strings"
 	"syscall"
-	"testing"
 	"time"
 )
 
@@ -20,7 +19,7 @@ type Place struct {
 }
 
 // Place prepares a corner below dir.
-func (l *Lab) Place(t testing.TB, dir string) *Place {
+func (l *Lab) Place(t T, dir string) *Place {
 	t.Helper()
 	p := &Place{Lab: l, Home: filepath.Join(dir, "home"), Root: filepath.Join(dir, "root")}
 	if err := os.MkdirAll(filepath.Join(p.Home, ".docker"), 0o700); err != nil {
@@ -73,7 +72,7 @@ func (p *Place) Run(args ...string) Result {
 
 // Must is Run for a command that has to succeed; it returns the trimmed
 // output.
-func (p *Place) Must(t testing.TB, args ...string) string {
+func (p *Place) Must(t T, args ...string) string {
 	t.Helper()
 	r := p.Run(args...)
 	if r.Code != 0 {

@@ -6,13 +6,12 @@ import (
 	"path/filepath"
 	"regexp"
 	"strings"
-	"testing"
 	"time"
 )
 
 // Shell is a person at a shell prompt in a terminal window.
 type Shell struct {
-	t    testing.TB
+	t    T
 	term *Terminal
 }
 
@@ -25,7 +24,7 @@ const (
 
 // Shell opens a terminal window with bash in the place. It is closed with the
 // test.
-func (p *Place) Shell(t testing.TB) *Shell {
+func (p *Place) Shell(t T) *Shell {
 	t.Helper()
 	// Without this readline wraps what is pasted in escape sequences.
 	inputrc := filepath.Join(p.Home, ".inputrc")
@@ -93,7 +92,7 @@ func (s *Shell) Close() {
 }
 
 // Eventually tries f until it answers true.
-func Eventually(t testing.TB, what string, f func() bool) {
+func Eventually(t T, what string, f func() bool) {
 	t.Helper()
 	for start := time.Now(); time.Since(start) < Patience; time.Sleep(50 * time.Millisecond) {
 		if f() {
@@ -104,7 +103,7 @@ func Eventually(t testing.TB, what string, f func() bool) {
 }
 
 // Match fails the test unless text matches the pattern.
-func Match(t testing.TB, text, pattern string) {
+func Match(t T, text, pattern string) {
 	t.Helper()
 	if !regexp.MustCompile("(?m)" + pattern).MatchString(text) {
 		t.Fatalf("want %q in:\n%s", pattern, text)

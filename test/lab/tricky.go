@@ -9,7 +9,6 @@ import (
 	"strconv"
 	"strings"
 	"sync"
-	"testing"
 	"time"
 )
 
@@ -28,7 +27,7 @@ import (
 //	html/REPO       a friendly web page for everything
 //	huge/REPO       a manifest without end
 //	denied/REPO     401 with nothing to log in to
-func startTricky(t testing.TB, upstream string) string {
+func startTricky(t T, upstream string) string {
 	l, err := net.Listen("tcp", "127.0.0.1:0")
 	if err != nil {
 		t.Fatal(err)
