@@ -241,13 +241,12 @@ func hostDevices() ([]specs.LinuxDevice, error) {
 }
 
 // prepareGroup makes the container's cgroup and writes its limits.
-func (e *Engine) prepareGroup(r *record) (*cgroup.Group, error) {
+func (e *Engine) prepareGroup(r *record) (*cgroup.Group, []string, error) {
 	facts, err := cgroup.Detect()
 	if err != nil {
-		return nil, err
+		return nil, nil, err
 	}
-	g, _, err := cgroup.Prepare(r.ID, r.HostConfig.CgroupParent, limitsOf(r.HostConfig), facts)
-	return g, err
+	return cgroup.Prepare(r.ID, r.HostConfig.CgroupParent, limitsOf(r.HostConfig), facts)
 }
 
 func limitsOf(hc *container.HostConfig) cgroup.Limits {

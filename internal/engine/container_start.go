@@ -166,16 +166,18 @@ func (e *Engine) plan(r *record, opt StartOptions) (*shim.Plan, *bundle, error) 
 		return nil, nil, err
 	}
 	defer in.close()
-	group, err := e.prepareGroup(r)
+	group, warnings, err := e.prepareGroup(r)
 	if err != nil {
 		return nil, nil, err
 	}
+	opt.warn(warnings)
 	b := &bundle{V: 1, Group: group}
 	in.groupDirs(group)
-	s, _, err := spec.Build(in.Input)
+	s, warnings, err := spec.Build(in.Input)
 	if err != nil {
 		return nil, b, &Error{Kind: ErrInvalid, Text: err.Error()}
 	}
+	opt.warn(warnings)
 	if opt.ConsoleSize[0] > 0 {
 		s.Process.ConsoleSize = &specs.Box{Height: opt.ConsoleSize[0], Width: opt.ConsoleSize[1]}
 	}

@@ -48,15 +48,11 @@ func startError(err error, args []string) error {
 	case "execve", "fail":
 		return execError(args[0], errno)
 	}
-	text := f.Message
-	if errno == unix.EPERM || errno == unix.ENOSPC || errno == unix.EUSERS {
-		if strings.Contains(f.What, "new namespaces") {
-			if why := ExplainUserns(errno); why != nil {
-				return why
-			}
-		}
+	if strings.Contains(f.What, "new namespaces") || strings.Contains(f.What, "map user ids") || strings.Contains(f.What, "mounts private") {
+		// Ubuntu lets the namespace be made and takes its rights away.
+		return &StartError{Code: 125, Text: ExplainUserns(errno).Error()}
 	}
-	return &StartError{Code: 125, Text: text}
+	return &StartError{Code: 125, Text: f.Message}
 }
 
 func execError(name string, errno unix.Errno) error {

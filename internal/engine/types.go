@@ -84,6 +84,15 @@ type StartOptions struct {
 	Attach      bool // connect output
 	Stdin       bool // connect input
 	ConsoleSize [2]uint
+	Warn        func(text string) // hears what has no effect; nil is deaf
+}
+
+func (o StartOptions) warn(texts []string) {
+	for _, t := range texts {
+		if o.Warn != nil {
+			o.Warn(t)
+		}
+	}
 }
 
 // AttachOptions says what an attach to a running container connects.

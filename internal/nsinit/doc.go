@@ -19,6 +19,6 @@
 // container (prctl(2) PR_SET_DUMPABLE), so neither its memory nor its
 // executable can be opened through /proc (CVE-2016-9962, CVE-2019-5736).
 //
-// A Program is data: it is stored beside the container (plan.json) and can be
-// read by people.
+// A Program is data. It travels from the command to the shim in a compact
+// form ([Program.AppendBinary]) and is carried out once per start.
 package nsinit

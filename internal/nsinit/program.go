@@ -1,31 +1,26 @@
 package nsinit
 
-import (
-	"encoding/json"
-	"fmt"
-)
-
 // Program is a list of operations and the namespaces their process starts in.
 type Program struct {
 	// Flags are the CLONE_NEW* flags of the clone that makes the process.
-	Flags uint64 `json:"flags"`
-	Ops   []Op   `json:"ops"`
+	Flags uint64
+	Ops   []Op
 }
 
 // Op is one operation: a system call by name, or one of the pseudo calls
 // below. The result of a successful call goes to register Out.
 type Op struct {
-	Call string `json:"call"`
-	Args []Arg  `json:"args,omitempty"`
-	Out  Reg    `json:"out,omitempty"`
+	Call string
+	Args []Arg
+	Out  Reg
 	// Allow lists errors (errno numbers) after which the program goes on,
 	// leaving out the next Skip operations. AnyError allows all.
-	Allow []int `json:"allow,omitempty"`
-	Skip  int   `json:"skip,omitempty"`
+	Allow []int
+	Skip  int
 	// Then is how many operations to leave out after success.
-	Then int `json:"then,omitempty"`
+	Then int
 	// What completes the sentence "cannot …" when the operation fails.
-	What string `json:"what,omitempty"`
+	What string
 }
 
 // Pseudo calls.
@@ -101,63 +96,3 @@ func Vec(v []string) Arg { return Arg{kind: 'v', v: v} }
 // Filter is the address of a struct sock_fprog for the given instructions
 // (8 bytes each, see seccomp(2)).
 func Filter(b []byte) Arg { return Arg{kind: 'f', s: string(b)} }
-
-type wireArg struct {
-	Reg    uint64   `json:"reg,omitempty"`
-	Bytes  []byte   `json:"bytes,omitempty"`
-	Vec    []string `json:"vec,omitempty"`
-	Filter []byte   `json:"filter,omitempty"`
-	// Zero marks an empty vector or block, which omitempty would lose.
-	Zero string `json:"zero,omitempty"`
-}
-
-// MarshalJSON writes numbers and strings as such and the rest as objects.
-func (a Arg) MarshalJSON() ([]byte, error) {
-	switch a.kind {
-	case 'n':
-		return json.Marshal(a.n)
-	case 's':
-		return json.Marshal(a.s)
-	case 'r':
-		return json.Marshal(wireArg{Reg: a.n})
-	case 'b':
-		return json.Marshal(wireArg{Bytes: []byte(a.s), Zero: "bytes"})
-	case 'v':
-		return json.Marshal(wireArg{Vec: a.v, Zero: "vec"})
-	case 'f':
-		return json.Marshal(wireArg{Filter: []byte(a.s)})
-	}
-	return nil, fmt.Errorf("nsinit: argument of unknown kind %q", a.kind)
-}
-
-// UnmarshalJSON reads what MarshalJSON wrote.
-func (a *Arg) UnmarshalJSON(b []byte) error {
-	if len(b) == 0 {
-		return fmt.Errorf("nsinit: empty argument")
-	}
-	switch b[0] {
-	case '"':
-		a.kind = 's'
-		return json.Unmarshal(b, &a.s)
-	case '{':
-		var w wireArg
-		if err := json.Unmarshal(b, &w); err != nil {
-			return err
-		}
-		switch {
-		case w.Reg != 0:
-			*a = Ref(Reg(w.Reg))
-		case w.Filter != nil:
-			*a = Filter(w.Filter)
-		case w.Zero == "vec":
-			*a = Vec(w.Vec)
-		case w.Zero == "bytes":
-			*a = Bytes(w.Bytes)
-		default:
-			return fmt.Errorf("nsinit: unknown argument %s", b)
-		}
-		return nil
-	}
-	a.kind = 'n'
-	return json.Unmarshal(b, &a.n)
-}

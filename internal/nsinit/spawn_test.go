@@ -2,7 +2,6 @@ package nsinit
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"os"
 	"reflect"
@@ -124,22 +123,48 @@ func TestSpawnPassesDescriptor(t *testing.T) {
 	c.FDs[0].Close()
 }
 
-func TestProgramSurvivesJSON(t *testing.T) {
-	p := &Program{Flags: 1 << 40, Ops: []Op{{
-		Call: "execve", Out: 7, Allow: []int{2, AnyError}, Skip: 0, What: "x",
+func sampleProgram() *Program {
+	return &Program{Flags: 1 << 40, Ops: []Op{{
+		Call: "execve", Out: 7, Allow: []int{2, AnyError}, Skip: 1, Then: 1, What: "x",
 		Args: []Arg{Int(-100), Str("a\"b"), Ref(9), Bytes([]byte{0, 255}), Vec([]string{"x", ""}), Filter(make([]byte, 16))},
-	}, {Call: "write", Args: []Arg{Vec(nil), Bytes(nil), Str("")}}}}
-	b, err := json.Marshal(p)
+	}, {Call: "write", Args: []Arg{Vec([]string{}), Bytes(nil), Str("")}}}}
+}
+
+func TestProgramSurvivesEncoding(t *testing.T) {
+	p := sampleProgram()
+	b, err := p.AppendBinary(nil)
 	if err != nil {
 		t.Fatal(err)
 	}
 	var q Program
-	if err := json.Unmarshal(b, &q); err != nil {
+	if err := q.UnmarshalBinary(b); err != nil {
 		t.Fatal(err)
 	}
 	if !reflect.DeepEqual(p, &q) {
 		t.Errorf("got  %+v\nwant %+v", &q, p)
 	}
+	for n := range b {
+		if err := new(Program).UnmarshalBinary(b[:n]); err == nil {
+			t.Errorf("%d of %d bytes were taken for a program", n, len(b))
+		}
+	}
+}
+
+func FuzzProgram(f *testing.F) {
+	b, _ := sampleProgram().AppendBinary(nil)
+	f.Add(b)
+	f.Fuzz(func(t *testing.T, b []byte) {
+		var p Program
+		if p.UnmarshalBinary(b) != nil {
+			return
+		}
+		load(&p) // must not panic, whatever it says
+		c, _ := p.AppendBinary(nil)
+		var q Program
+		if err := q.UnmarshalBinary(c); err != nil {
+			t.Errorf("what was read cannot be written: %v", err)
+		}
+	})
 }
 
 func TestLoadRefusesDamage(t *testing.T) {

@@ -14,7 +14,11 @@ var ErrGone = errors.New("the container's shim is gone")
 // Launch hands a plan to a shim that was just started and waits until the
 // container runs. The connection is then a session if the plan says so.
 func (c *Conn) Launch(p *Plan) (Started, error) {
-	if err := c.sendJSON(framePlan, p); err != nil {
+	err := c.sendJSON(framePlan, p)
+	if err == nil {
+		err = c.sendProgram(p.Program)
+	}
+	if err != nil {
 		return Started{}, fmt.Errorf("cannot hand the plan to the shim: %w", err)
 	}
 	return c.started()
@@ -23,7 +27,11 @@ func (c *Conn) Launch(p *Plan) (Started, error) {
 // Ask sends a request and waits for the answer that a program runs (exec) or
 // that the session stands (attach).
 func (c *Conn) Ask(r *Request) (Started, error) {
-	if err := c.sendJSON(frameRequest, r); err != nil {
+	err := c.sendJSON(frameRequest, r)
+	if err == nil && r.Program != nil {
+		err = c.sendProgram(r.Program)
+	}
+	if err != nil {
 		return Started{}, fmt.Errorf("cannot reach the shim: %w", err)
 	}
 	return c.started()

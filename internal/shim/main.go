@@ -70,7 +70,11 @@ func readPlan(control *Conn) (*Plan, error) {
 		return nil, fmt.Errorf("unexpected frame %q", kind)
 	}
 	plan := new(Plan)
-	return plan, json.Unmarshal(p, plan)
+	if err := json.Unmarshal(p, plan); err != nil {
+		return nil, err
+	}
+	plan.Program, err = control.receiveProgram()
+	return plan, err
 }
 
 // newContainer enters the container's folder and opens the log and the socket.

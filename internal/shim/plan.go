@@ -13,8 +13,8 @@ type Plan struct {
 	V          int             `json:"v"`
 	ID         string          `json:"id"`
 	Name       string          `json:"name"`
-	Root       string          `json:"root"` // data root
-	Program    *nsinit.Program `json:"program"`
+	Root       string          `json:"root"`       // data root
+	Program    *nsinit.Program `json:"-"`          // follows in a frame of its own
 	Namespaces uint64          `json:"namespaces"` // CLONE_NEW* that an exec joins
 	OwnPids    bool            `json:"ownPids"`    // all processes end with the first
 	Tty        bool            `json:"tty,omitempty"`

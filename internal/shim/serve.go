@@ -133,9 +133,7 @@ func (c *container) exec(conn *Conn, r Request) {
 	s := &stdio{hub: newHub(nil, 0), tty: r.Tty}
 	var child *nsinit.Child
 	var err error
-	if r.Program == nil {
-		err = &Failure{Message: "exec without a program"}
-	} else {
+	if r.Program, err = conn.receiveProgram(); err == nil {
 		c.call(func() {
 			if c.status.Phase != Running {
 				err = &Failure{Message: "the container is not running"}

@@ -18,6 +18,7 @@ import (
 // or exec follows on the same connection.
 const (
 	framePlan    = 'P' // Plan, on the control connection only
+	frameProgram = 'G' // the program of the plan or exec that came before
 	frameRequest = 'R' // Request
 	frameStarted = 'S' // Started: the program runs
 	frameError   = 'E' // Failure: it does not
@@ -41,7 +42,7 @@ type Request struct {
 	Replay  bool            `json:"replay,omitempty"`  // attach: the latest output first
 	Signal  int             `json:"signal,omitempty"`  // signal, stop
 	Timeout int             `json:"timeout,omitempty"` // stop: seconds; negative waits for ever
-	Program *nsinit.Program `json:"program,omitempty"` // exec
+	Program *nsinit.Program `json:"-"`                 // exec; follows in a frame of its own
 	Tty     bool            `json:"tty,omitempty"`     // exec
 	Detach  bool            `json:"detach,omitempty"`  // exec: nobody listens
 }
@@ -139,6 +140,27 @@ func (c *Conn) sendJSON(kind byte, v any) error {
 		return err
 	}
 	return c.send(kind, b)
+}
+
+func (c *Conn) sendProgram(p *nsinit.Program) error {
+	b, err := p.AppendBinary(nil)
+	if err != nil {
+		return err
+	}
+	return c.send(frameProgram, b)
+}
+
+func (c *Conn) receiveProgram() (*nsinit.Program, error) {
+	var buf []byte
+	kind, b, err := c.receive(&buf)
+	if err != nil {
+		return nil, err
+	}
+	if kind != frameProgram {
+		return nil, fmt.Errorf("unexpected frame %q instead of a program", kind)
+	}
+	p := new(nsinit.Program)
+	return p, p.UnmarshalBinary(b)
 }
 
 // receive reads one frame. The payload is valid until the next call with the

@@ -1,0 +1,214 @@
+package engine
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"path/filepath"
+	"slices"
+	"strings"
+
+	"berth/internal/state"
+)
+
+// wrapError puts words before an error and keeps its kind. Nil stays nil.
+func wrapError(words string, err error) error {
+	if err == nil {
+		return nil
+	}
+	return fmt.Errorf("%s: %w", strings.TrimSpace(words), err)
+}
+
+// checkVolumeName applies Docker's rule.
+func checkVolumeName(name string) error {
+	if len(name) == 1 {
+		return &Error{Kind: ErrInvalid, Text: "volume name is too short, names should be at least two alphanumeric characters"}
+	}
+	if len(name) > 255 {
+		return &Error{Kind: ErrInvalid, Text: "volume name is too long, names should have at most 255 characters"}
+	}
+	ok := name != ""
+	for i, c := range name {
+		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
+		ok = ok && (alnum || i > 0 && strings.ContainsRune("_.-", c))
+	}
+	if !ok {
+		return &Error{Kind: ErrInvalid, Text: fmt.Sprintf("%q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path", name)}
+	}
+	return nil
+}
+
+// checkVolumeOptions checks the options of the driver local, which are those of
+// mount(8). Supported are a folder elsewhere (type=none,o=bind,device=/path),
+// which is returned, and memory (type=tmpfs,device=tmpfs,o=size=…).
+func checkVolumeOptions(opts map[string]string) (link string, err error) {
+	bad := func(format string, args ...any) (string, error) {
+		return "", &Error{Kind: ErrInvalid, Text: fmt.Sprintf(format, args...)}
+	}
+	if len(opts) == 0 {
+		return "", nil
+	}
+	for key := range opts {
+		switch key {
+		case "type", "o", "device":
+		case "size":
+			return bad("quota size requested but no quota support")
+		default:
+			return bad("invalid option: %q", key)
+		}
+	}
+	for _, key := range []string{"device", "type"} {
+		if opts[key] == "" {
+			return bad("missing required option: %q", key)
+		}
+	}
+	words := strings.Split(opts["o"], ",")
+	switch fstype := opts["type"]; fstype {
+	case "tmpfs":
+		for _, w := range words {
+			if key, _, _ := strings.Cut(w, "="); !slices.Contains(tmpfsWords(), key) {
+				return bad("invalid option: %q is no option of a tmpfs volume (%s)", w, strings.Join(tmpfsWords()[1:], ", "))
+			}
+		}
+		return "", nil
+	case "none", "bind":
+		if !slices.Contains(words, "bind") && !slices.Contains(words, "rbind") {
+			return bad("type %s needs the option o=bind", fstype)
+		}
+		for _, w := range words {
+			if w != "bind" && w != "rbind" && w != "rw" && w != "" {
+				return bad("invalid option: %q is not supported for a bind volume; say it where the volume is mounted, as in -v name:/path:ro", w)
+			}
+		}
+		if !filepath.IsAbs(opts["device"]) {
+			return bad("device %q of a bind volume must be an absolute path", opts["device"])
+		}
+		return filepath.Clean(opts["device"]), nil
+	default:
+		return bad("file system type %q is not supported for volumes; mount it on the host and use type=none,o=bind,device=/path, or use tmpfs", fstype)
+	}
+}
+
+func tmpfsWords() []string {
+	return []string{"", "size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "rw", "noexec", "exec", "nosuid", "nodev", "noatime"}
+}
+
+// volumeTmpfs returns the mount options of a volume that lies in memory. Such a
+// one is mounted anew for every container; _data stays empty.
+func (e *Engine) volumeTmpfs(name string) (options string, ok bool) {
+	r, err := e.readVolume(name)
+	if err != nil || r.Options["type"] != "tmpfs" {
+		return "", false
+	}
+	return r.Options["o"], true
+}
+
+// keepVolumes takes from volumes the mark that they belong to one container.
+// It is called before that container is removed without them.
+func (e *Engine) keepVolumes(names []string) error {
+	for _, name := range names {
+		r, err := e.readVolume(name)
+		if errors.Is(err, fs.ErrNotExist) || err == nil && r.For == "" {
+			continue
+		}
+		if err == nil {
+			r.For, r.Maker = "", nil
+			err = state.WriteJSON(e.dir.Path("volumes", name, volumeMetaFile), &r)
+		}
+		if err != nil {
+			return wrapError("keep volume "+name, err)
+		}
+	}
+	return nil
+}
+
+// dropUnusedVolumes removes those of the volumes that no container uses.
+func (e *Engine) dropUnusedVolumes(names []string) error {
+	var errs []error
+	for _, name := range names {
+		gone, err := e.takeVolume(name)
+		switch {
+		case err == nil:
+			errs = append(errs, gone.Close())
+		case !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrConflict):
+			errs = append(errs, err)
+		}
+	}
+	return errors.Join(errs...)
+}
+
+// sweepVolumes removes anonymous volumes that were made for a container which
+// never came to be, or went with them, because the process was killed.
+func (e *Engine) sweepVolumes() error {
+	names, err := e.volumeNames()
+	if err != nil {
+		return err
+	}
+	var orphans []string
+	for _, name := range names {
+		if len(name) != 64 || !isHex(name) {
+			continue
+		}
+		r, err := e.readVolume(name)
+		if err == nil && r.For != "" && r.Maker != nil && !r.Maker.Alive() && !e.containerExists(r.For) {
+			orphans = append(orphans, name)
+		}
+	}
+	return e.dropUnusedVolumes(orphans)
+}
+
+// volumeFilter compiles filters to one test. Several values of a key are
+// alternatives, but labels must all be there.
+func (e *Engine) volumeFilter(filters map[string][]string, known ...string) (func(volumeRecord) bool, error) {
+	for key := range filters {
+		if !slices.Contains(known, key) {
+			return nil, &Error{Kind: ErrInvalid, Text: fmt.Sprintf("invalid filter '%s'", key)}
+		}
+	}
+	var users map[string][]string
+	var dangling []bool
+	for _, v := range filters["dangling"] {
+		if !isTrue(v) && !isFalse(v) {
+			return nil, &Error{Kind: ErrInvalid, Text: fmt.Sprintf("invalid filter 'dangling=[%s]'", v)}
+		}
+		dangling = append(dangling, isTrue(v))
+	}
+	if len(dangling) > 0 {
+		var err error
+		if users, err = e.volumeUsers(); err != nil {
+			return nil, err
+		}
+	}
+	return func(r volumeRecord) bool {
+		if names := filters["name"]; len(names) > 0 && !slices.ContainsFunc(names, func(n string) bool { return strings.Contains(r.Name, n) }) {
+			return false
+		}
+		if drivers := filters["driver"]; len(drivers) > 0 && !slices.Contains(drivers, localDriver) {
+			return false
+		}
+		if len(dangling) > 0 && !slices.Contains(dangling, len(users[r.Name]) == 0) {
+			return false
+		}
+		for _, l := range filters["label"] {
+			if !hasLabel(r.Labels, l) {
+				return false
+			}
+		}
+		return !slices.ContainsFunc(filters["label!"], func(l string) bool { return hasLabel(r.Labels, l) })
+	}, nil
+}
+
+// hasLabel tests for "key" or "key=value".
+func hasLabel(labels map[string]string, want string) bool {
+	key, value, withValue := strings.Cut(want, "=")
+	got, ok := labels[key]
+	return ok && (!withValue || got == value)
+}
+
+func isTrue(s string) bool {
+	return s == "1" || strings.EqualFold(s, "true") || strings.EqualFold(s, "t")
+}
+
+func isFalse(s string) bool {
+	return s == "0" || strings.EqualFold(s, "false") || strings.EqualFold(s, "f")
+}
