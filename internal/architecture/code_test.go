@@ -48,7 +48,7 @@ var forbidden = map[string]struct {
 	},
 	"os.TempDir":   {"half-made things live in the data root, where they are swept: use state.Dir.Temp", nil},
 	"os.Setenv":    {"the environment belongs to the caller", nil},
-	"os.Chdir":     {"the working folder belongs to the whole process", nil},
+	"os.Chdir":     {"the working folder belongs to the whole process", map[string]string{"internal/shim": "the shim's whole life is one container: it leaves the caller's folder so as not to hold it"}},
 	"os.Exit":      {"clean-up would be jumped over: return an exit code to main", map[string]string{"cmd/berth": "this is main"}},
 	"log.Fatal":    {"return the error", nil},
 	"log.Printf":   {"the command prints errors once, at its end; the shim writes to its container's folder", nil},
@@ -81,7 +81,7 @@ func sources(t *testing.T) []source {
 				return err
 			}
 			rel, err := filepath.Rel("../..", p)
-			if err != nil {
+			if err != nil || slices.Contains(workshop, filepath.ToSlash(filepath.Dir(rel))) {
 				return err
 			}
 			out = append(out, source{
@@ -176,6 +176,9 @@ func TestNothingHappensAtStart(t *testing.T) {
 var calmCalls = []string{"errors.New", "fmt.Errorf", "time.Duration", "int", "uint32", "uint64", "string", "nsinit.Int", "nsinit.Str"}
 
 func checkVar(t *testing.T, s source, v *ast.ValueSpec) {
+	if v.Names[0].Name == "_" {
+		return // a check by the compiler
+	}
 	for _, value := range v.Values {
 		pos := s.fset.Position(v.Pos())
 		switch x := value.(type) {

@@ -13,48 +13,56 @@ import (
 // or along an arrow of its row.
 var rooms = map[string][]string{
 	// faces
-	"cmd/berth": {"internal/cli", "internal/shim", "internal/runtime", "internal/nsinit"},
+	"cmd/berth": {"internal/cli", "internal/shim", "internal/hello"}, // one stage each
 	"internal/cli": {
+		"internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/cli/term",
 		"internal/engine", "internal/pull", // nouns
 		"internal/registry/ref", // the grammar of image names, no network
 		"internal/state", "internal/sys",
 	},
+	"internal/cli/opts":     {"internal/registry/ref"},
+	"internal/cli/format":   {},
+	"internal/cli/progress": {},
+	"internal/cli/term":     {},
 
 	// nouns
 	"internal/pull": {
 		"internal/engine", // the Puller it implements
-		"internal/registry", "internal/registry/ref", "internal/layer", "internal/store",
+		"internal/registry", "internal/registry/ref", "internal/registry/platform", "internal/layer", "internal/store",
 		"internal/state", "internal/sys",
 	},
 	"internal/engine": {
 		"internal/shim", "internal/runtime", "internal/nsinit",
 		"internal/spec", "internal/seccomp", "internal/layer", "internal/store", "internal/cgroup",
-		"internal/registry/ref", // not registry: that links net/http
+		"internal/registry/ref", "internal/registry/platform", // not registry: that links net/http
 		"internal/hello",
 		"internal/state", "internal/sys",
 	},
 
 	// processes
-	"internal/shim":    {"internal/runtime", "internal/nsinit", "internal/cgroup", "internal/state", "internal/sys"},
-	"internal/runtime": {"internal/nsinit", "internal/cgroup", "internal/state", "internal/sys"},
+	"internal/shim":    {"internal/nsinit", "internal/cgroup", "internal/state", "internal/sys"},
+	"internal/runtime": {"internal/nsinit", "internal/sys"},
 	"internal/nsinit":  {"internal/sys"},
 
 	// mechanisms
-	"internal/spec":         {"internal/seccomp", "internal/sys"},
-	"internal/seccomp":      {},
-	"internal/layer":        {"internal/store", "internal/state", "internal/sys"},
-	"internal/store":        {"internal/registry/ref", "internal/state", "internal/sys"},
-	"internal/registry":     {"internal/registry/ref"},
-	"internal/registry/ref": {},
-	"internal/cgroup":       {"internal/sys"},
-	"internal/hello":        {},
+	"internal/spec":              {"internal/seccomp", "internal/sys"},
+	"internal/seccomp":           {},
+	"internal/layer":             {"internal/store", "internal/state", "internal/sys"},
+	"internal/store":             {"internal/registry/ref", "internal/registry/platform", "internal/state", "internal/sys"},
+	"internal/registry":          {"internal/registry/ref", "internal/registry/platform"},
+	"internal/registry/ref":      {},
+	"internal/registry/platform": {},
+	"internal/cgroup":            {"internal/sys"},
+	"internal/hello":             {},
 
 	// floor
 	"internal/state": {"internal/sys"},
 	"internal/sys":   {},
-
-	"internal/architecture": {},
 }
+
+// workshop holds what is not part of the program: tests and what tests or
+// generates. TestWorkshopStaysOut sees to it that none of it is linked.
+var workshop = []string{"internal/architecture", "internal/registry/registrytest", "internal/seccomp/gen"}
 
 // guest is an outside module, who may use it, and why it is let in.
 type guest struct {
@@ -65,11 +73,11 @@ type guest struct {
 var guests = map[string]guest{
 	"golang.org/x/sys": {
 		"Linux calls and constants that the standard library lacks",
-		[]string{"internal/sys", "internal/nsinit", "internal/runtime", "internal/shim", "internal/state", "internal/cgroup", "internal/layer", "internal/engine", "internal/seccomp", "internal/spec", "internal/cli"},
+		[]string{"cmd/berth", "internal/sys", "internal/nsinit", "internal/runtime", "internal/shim", "internal/state", "internal/cgroup", "internal/layer", "internal/engine", "internal/seccomp", "internal/hello", "internal/cli/term", "internal/pull"},
 	},
 	"golang.org/x/term": {
 		"raw mode and the size of the caller's terminal",
-		[]string{"internal/cli"},
+		[]string{"internal/cli/term"},
 	},
 	"github.com/spf13/cobra": {
 		"Docker's command line is a cobra one: same help, same parsing, same completion",
@@ -77,42 +85,46 @@ var guests = map[string]guest{
 	},
 	"github.com/spf13/pflag": {
 		"the flag types below cobra",
-		[]string{"internal/cli"},
+		[]string{"internal/cli", "internal/cli/opts"},
 	},
 	"github.com/moby/moby/api": {
 		"Docker's own vocabulary, stored and printed as it is",
-		[]string{"internal/cli", "internal/engine", "internal/pull", "internal/spec"},
+		[]string{"internal/cli", "internal/cli/opts", "internal/engine", "internal/pull", "internal/spec"},
 	},
 	"github.com/docker/go-units": {
 		"sizes and durations as Docker reads and prints them",
-		[]string{"internal/cli", "internal/engine"},
+		[]string{"internal/cli", "internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/engine"},
 	},
 	"github.com/opencontainers/runtime-spec": {
 		"the OCI bundle: what spec makes and runtime reads",
-		[]string{"internal/spec", "internal/runtime", "internal/engine", "internal/seccomp", "internal/cgroup"},
+		[]string{"internal/spec", "internal/runtime", "internal/engine", "internal/seccomp"},
+	},
+	"github.com/moby/docker-image-spec": {
+		"the image configuration as Docker writes it, part of its API types",
+		[]string{"internal/store", "internal/engine"},
 	},
 	"github.com/opencontainers/image-spec": {
-		"the image configuration and manifest as OCI writes them",
-		[]string{"internal/store", "internal/engine", "internal/registry", "internal/pull", "internal/layer"},
+		"descriptors and platforms, part of Docker's API types",
+		[]string{"internal/store", "internal/engine", "internal/cli"},
 	},
 	"github.com/opencontainers/go-digest": {
-		"comes with Docker's types",
-		[]string{"internal/engine", "internal/pull", "internal/store", "internal/registry"},
+		"comes with Docker's API types",
+		[]string{"internal/engine", "internal/cli"},
 	},
 	"github.com/moby/profiles/seccomp": {
-		"Docker's default list of system calls",
-		[]string{"internal/seccomp"},
+		"Docker's default list of system calls, from which ours is generated",
+		[]string{"internal/seccomp/gen"},
 	},
 	"github.com/klauspost/compress": {
 		"zstd layers",
-		[]string{"internal/layer", "internal/pull", "internal/registry"},
+		[]string{"internal/pull"},
 	},
 }
 
 // shimStage is what runs beside and inside every container. It must start in
 // milliseconds and be readable in one evening, so only the standard library
 // and x/sys come along.
-var shimStage = []string{"internal/shim", "internal/runtime", "internal/nsinit", "internal/state", "internal/sys", "internal/cgroup"}
+var shimStage = []string{"internal/shim", "internal/nsinit", "internal/state", "internal/sys", "internal/cgroup"}
 
 type pkg struct {
 	ImportPath string
@@ -156,6 +168,9 @@ func load(t *testing.T, patterns ...string) (roots []pkg, all map[string]pkg) {
 func TestImportsPointDown(t *testing.T) {
 	roots, all := load(t, "./cmd/...", "./internal/...")
 	for _, p := range roots {
+		if slices.Contains(workshop, p.room()) {
+			continue
+		}
 		allowed, known := rooms[p.room()]
 		if !known {
 			t.Errorf("%s is no room of the house: add it to the picture with its reason, or fold it into one", p.room())
@@ -211,6 +226,20 @@ func TestPictureHasNoCycle(t *testing.T) {
 	}
 	for room := range rooms {
 		visit(room, nil)
+	}
+}
+
+func TestWorkshopStaysOut(t *testing.T) {
+	_, all := load(t, "./cmd/berth")
+	for _, room := range workshop {
+		if _, linked := all["berth/"+room]; linked {
+			t.Errorf("the program links %s, which is for tests", room)
+		}
+	}
+	for path := range all {
+		if path == "testing" || strings.HasPrefix(path, "net/http/httptest") {
+			t.Errorf("the program links %s", path)
+		}
 	}
 }
 
