@@ -47,8 +47,8 @@ func TestRealAccountIsTold(t *testing.T) {
 	f.UID = account
 	f.v2.own = "/"
 	asAccount(t, func() {
-		if f.Delegated() {
-			t.Error("Delegated")
+		if f.WhyNot(memory) == "" {
+			t.Error("WhyNot is empty")
 		}
 		g, warnings, err := Prepare(testID(t), "", Limits{}, f)
 		if err != nil || len(warnings) > 0 || len(g.Dirs) > 0 {
@@ -144,8 +144,8 @@ func TestRealDelegation(t *testing.T) {
 		Close() error
 	}
 	asAccount(t, func() {
-		if !f.Delegated() {
-			t.Error("Delegated is false")
+		if why := f.WhyNot(memory); why != "" {
+			t.Errorf("WhyNot: %s", why)
 		}
 		var warnings []string
 		var err error

@@ -153,13 +153,19 @@ func (f Facts) Version() string {
 	return ""
 }
 
-// Has reports whether the kernel offers the controller (by its version 1 name)
-// to somebody; whether this account may use it, only trying tells.
-func (f Facts) Has(controller string) bool {
-	if _, ok := f.v1(controller); ok {
-		return true
+// WhyNot says why this account's containers cannot have the limits of a
+// controller (by its name in version 1), in one clause with the remedy. It
+// returns nothing where they can, as far as looking tells.
+func (f Facts) WhyNot(controller string) string {
+	refused := map[string]string{}
+	for _, p := range f.places([]string{controller}, false, refused) {
+		if _, ok := f.delegated(p.tree); !ok && f.UID == 0 {
+			return f.refusal(p, unix.EROFS)
+		} else if !ok {
+			return f.refusal(p, unix.EACCES)
+		}
 	}
-	return slices.Contains(f.inHere, v2Name(controller))
+	return refused[controller]
 }
 
 // HasSwap reports whether swap is counted.
@@ -168,20 +174,7 @@ func (f Facts) HasSwap() bool {
 		return exists(filepath.Join(t.mount, "memory.memsw.limit_in_bytes"))
 	}
 	// The root group has no limit files; any other group has.
-	return f.Has(memory) && (f.v2.own == "/" || exists(filepath.Join(f.v2.mount, f.v2.own, "memory.swap.max")))
-}
-
-// Delegated reports whether this account can make groups at all.
-func (f Facts) Delegated() bool {
-	if f.UID == 0 {
-		return f.Mode != None
-	}
-	t := f.v2
-	if f.Mode != V2 {
-		t, _ = f.v1(memory)
-	}
-	_, ok := f.delegated(t)
-	return ok
+	return f.v2.mount != "" && slices.Contains(f.inHere, memory) && (f.v2.own == "/" || exists(filepath.Join(f.v2.mount, f.v2.own, "memory.swap.max")))
 }
 
 func v2Name(controller string) string {
