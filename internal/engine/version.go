@@ -1,0 +1,77 @@
+package engine
+
+import (
+	"runtime"
+	"runtime/debug"
+	"strings"
+)
+
+// buildVersion is set by the linker (-X …buildVersion=v1.2.3) and written by
+// nothing else: the one variable of this package.
+var buildVersion string
+
+// What berth tells programs that ask for Docker's version, because they compare
+// it with the release that brought what they need.
+const (
+	DockerVersion = "29.0.0"
+	APIVersion    = "1.52"
+	MinAPIVersion = "1.44"
+)
+
+// VersionInfo is what is known of this program.
+type VersionInfo struct {
+	Version       string // berth's own
+	DockerVersion string // the Docker it behaves like
+	APIVersion    string
+	MinAPIVersion string
+	GitCommit     string
+	BuildTime     string // RFC 3339, of the commit
+	GoVersion     string
+	Os            string
+	Arch          string
+	KernelVersion string
+}
+
+// Version describes this program. It reads no file.
+func Version() VersionInfo {
+	v := VersionInfo{
+		Version: buildVersion, DockerVersion: DockerVersion, APIVersion: APIVersion, MinAPIVersion: MinAPIVersion,
+		GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH,
+		KernelVersion: Host{}.KernelVersion(),
+	}
+	v.fillFrom(debug.ReadBuildInfo())
+	if v.Version == "" {
+		v.Version = "dev"
+	}
+	return v
+}
+
+// fillFrom adds what the go command has noted in the program.
+func (v *VersionInfo) fillFrom(bi *debug.BuildInfo, ok bool) {
+	if !ok {
+		return
+	}
+	dirty := false
+	for _, s := range bi.Settings {
+		switch s.Key {
+		case "vcs.revision":
+			v.GitCommit = s.Value
+		case "vcs.time":
+			v.BuildTime = s.Value
+		case "vcs.modified":
+			dirty = s.Value == "true"
+		}
+	}
+	if len(v.GitCommit) > 7 {
+		v.GitCommit = v.GitCommit[:7]
+	}
+	if dirty && v.GitCommit != "" {
+		v.GitCommit += "-dirty"
+	}
+	if v.Version == "" || v.Version == "unknown" {
+		v.Version = strings.TrimPrefix(bi.Main.Version, "v")
+		if v.Version == "(devel)" {
+			v.Version = ""
+		}
+	}
+}
