@@ -35,6 +35,7 @@ type record struct {
 	Run        bool                   `json:"run,omitempty"` // made to be started at once
 	Mounts     []container.MountPoint `json:"mounts"`
 	Anonymous  []string               `json:"anonymousVolumes,omitempty"`
+	Fill       []string               `json:"fillVolumes,omitempty"` // when empty, from the image
 	Config     *container.Config      `json:"config"`
 	HostConfig *container.HostConfig  `json:"hostConfig"`
 }

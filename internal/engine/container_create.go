@@ -27,9 +27,12 @@ func (e *Engine) ContainerCreate(ctx context.Context, opt CreateOptions) (Create
 	if err != nil {
 		return Created{}, err
 	}
+	e.dir.Sweep() // of what killed commands have left half-made
 	if err := e.place(ctx, r, opt.Name, img); err != nil {
-		e.dropVolumes(r.Anonymous)
 		return Created{}, err
+	}
+	if err := e.ensureVolumes(ctx, r); err != nil {
+		return Created{}, errors.Join(err, e.ContainerRemove(ctx, r.ID, RemoveOptions{Volumes: true}))
 	}
 	return Created{ID: r.ID, Name: r.Name, Warnings: warnings}, nil
 }
@@ -96,11 +99,7 @@ func (e *Engine) place(ctx context.Context, r *record, name string, img store.Im
 			return err
 		}
 	}
-	ws, err := e.resolveMounts(ctx, r)
-	if err != nil {
-		return err
-	}
-	if err := e.fillVolumes(img, ws); err != nil {
+	if err := e.resolveMounts(ctx, r); err != nil {
 		return err
 	}
 	if r.Driver == driverCopy {
@@ -152,6 +151,10 @@ func (e *Engine) claimName(r *record, name string) error {
 		r.Name = name
 		err := names.Claim(name, r.ID)
 		var used *state.NameInUseError
+		if errors.As(err, &used) {
+			e.sweepNames() // a killed rename may hold it
+			err = names.Claim(name, r.ID)
+		}
 		if errors.As(err, &used) {
 			return &Error{Kind: ErrConflict, Text: fmt.Sprintf("Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", "/"+name, used.ID)}
 		}

@@ -63,6 +63,7 @@ func (e *Engine) entries() ([]entry, error) {
 			return nil, err
 		}
 		if r.HostConfig.AutoRemove && st.Phase == shim.Exited {
+			e.sweepContainer(id)
 			continue
 		}
 		out = append(out, entry{r, st})

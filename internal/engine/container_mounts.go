@@ -15,7 +15,6 @@ import (
 	"github.com/moby/moby/api/types/mount"
 
 	"berth/internal/spec"
-	"berth/internal/store"
 )
 
 // wanted is one mount of a container under way from words to paths.
@@ -27,41 +26,42 @@ type wanted struct {
 }
 
 // resolveMounts collects a container's binds, volumes and the image's VOLUMEs.
-// Volumes are made; new anonymous ones are listed for removal with --rm.
-func (e *Engine) resolveMounts(ctx context.Context, r *record) ([]wanted, error) {
+// Named volumes are made; anonymous ones only get their names, which are
+// listed for removal with the container.
+func (e *Engine) resolveMounts(ctx context.Context, r *record) error {
 	var ws []wanted
 	for _, from := range r.HostConfig.VolumesFrom {
 		more, err := e.volumesFrom(from)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		ws = append(ws, more...)
 	}
 	for _, b := range r.HostConfig.Binds {
 		w, err := parseBind(b)
 		if err != nil {
-			return nil, err
+			return err
 		}
 		ws = append(ws, w)
 	}
 	for i := range r.HostConfig.Mounts {
 		w, err := fromMount(&r.HostConfig.Mounts[i])
 		if err != nil {
-			return nil, err
+			return err
 		}
 		ws = append(ws, w)
 	}
 	seen := map[string]bool{}
 	for _, w := range ws {
 		if seen[w.point.Destination] {
-			return nil, &Error{Kind: ErrInvalid, Text: "Duplicate mount point: " + w.point.Destination}
+			return &Error{Kind: ErrInvalid, Text: "Duplicate mount point: " + w.point.Destination}
 		}
 		seen[w.point.Destination] = true
 	}
 	for dest := range r.Config.Volumes {
 		dest = path.Clean(dest)
 		if !seen[dest] && r.HostConfig.Tmpfs[dest] == "" && !path.IsAbs(dest) {
-			return nil, &Error{Kind: ErrInvalid, Text: fmt.Sprintf("the image's volume %q is not an absolute path", dest)}
+			return &Error{Kind: ErrInvalid, Text: fmt.Sprintf("the image's volume %q is not an absolute path", dest)}
 		}
 		if _, tmpfs := r.HostConfig.Tmpfs[dest]; !seen[dest] && !tmpfs {
 			ws = append(ws, wanted{point: container.MountPoint{Type: mount.TypeVolume, Destination: dest, RW: true}, fill: true})
@@ -69,12 +69,12 @@ func (e *Engine) resolveMounts(ctx context.Context, r *record) ([]wanted, error)
 	}
 	for i := range ws {
 		if err := e.settleMount(ctx, r, &ws[i]); err != nil {
-			return nil, err
+			return err
 		}
 		r.Mounts = append(r.Mounts, ws[i].point)
 	}
 	slices.SortFunc(r.Mounts, func(a, b container.MountPoint) int { return strings.Compare(a.Destination, b.Destination) })
-	return ws, nil
+	return nil
 }
 
 // volumesFrom takes over the mounts of another container.
@@ -202,18 +202,23 @@ func (e *Engine) settleMount(ctx context.Context, r *record, w *wanted) error {
 			return fmt.Errorf("cannot mount %s: %w", p.Source, err)
 		}
 	case mount.TypeVolume:
-		if p.Source != "" && p.Name != "" && w.mount == nil && !w.fill {
+		if p.Source != "" {
 			return nil // taken over from another container
 		}
-		anonymous := p.Name == ""
+		if p.Name == "" {
+			p.Name, p.Driver = newID(), "local"
+			p.Source = e.dir.Path("volumes", p.Name, "_data")
+			r.Anonymous = append(r.Anonymous, p.Name)
+			break
+		}
 		v, err := e.VolumeCreate(ctx, volumeRequest(p.Name, w.mount))
 		if err != nil {
 			return err
 		}
 		p.Name, p.Source, p.Driver = v.Name, v.Mountpoint, v.Driver
-		if anonymous {
-			r.Anonymous = append(r.Anonymous, v.Name)
-		}
+	}
+	if p.Type == mount.TypeVolume && w.fill {
+		r.Fill = append(r.Fill, p.Name)
 	}
 	return nil
 }
@@ -229,26 +234,46 @@ func volumeRequest(name string, m *mount.Mount) VolumeCreateOptions {
 	return o
 }
 
-// fillVolumes copies what the image has at the place of an empty volume into
-// it, as Docker does at first use.
-func (e *Engine) fillVolumes(img store.Image, ws []wanted) error {
-	for _, w := range ws {
-		if w.point.Type != mount.TypeVolume || !w.fill {
+// ensureVolumes makes the container's volumes that are not there, and copies
+// into an empty one what the image has at its place, as Docker does at first
+// use. It runs when the container is listed already, and again at each start,
+// so that no volume can be left over by a kill in between.
+func (e *Engine) ensureVolumes(ctx context.Context, r *record) error {
+	for _, p := range r.Mounts {
+		if p.Type != mount.TypeVolume {
 			continue
 		}
-		entries, err := os.ReadDir(w.point.Source)
-		if err != nil || len(entries) > 0 {
+		if _, err := os.Stat(p.Source); errors.Is(err, fs.ErrNotExist) {
+			opt := VolumeCreateOptions{Name: p.Name}
+			if slices.Contains(r.Anonymous, p.Name) {
+				opt.Labels = map[string]string{anonymousLabel: ""}
+			}
+			if _, err := e.VolumeCreate(ctx, opt); err != nil {
+				return err
+			}
+		}
+		if !slices.Contains(r.Fill, p.Name) {
 			continue
 		}
-		view, err := e.view(img.Layers)
-		if err != nil {
+		if entries, err := os.ReadDir(p.Source); err != nil || len(entries) > 0 {
+			continue
+		}
+		if err := e.fillVolume(r, p); err != nil {
 			return err
 		}
-		err = view.CopyOut(w.point.Destination, w.point.Source)
-		view.Close()
-		if err != nil && !errors.Is(err, fs.ErrNotExist) {
-			return fmt.Errorf("cannot fill volume %s from the image: %w", w.point.Name, err)
-		}
+	}
+	return nil
+}
+
+func (e *Engine) fillVolume(r *record, p container.MountPoint) error {
+	view, err := e.view(r.Layers)
+	if err != nil {
+		return err
+	}
+	defer view.Close()
+	err = view.CopyOut(p.Destination, p.Source)
+	if err != nil && !errors.Is(err, fs.ErrNotExist) {
+		return fmt.Errorf("cannot fill volume %s from the image: %w", p.Name, err)
 	}
 	return nil
 }

@@ -15,6 +15,7 @@ import (
 
 	"berth/internal/cgroup"
 	"berth/internal/shim"
+	"berth/internal/state"
 )
 
 // ContainerRemove takes a container away. One that runs is refused unless
@@ -77,14 +78,16 @@ func (e *Engine) discard(id string, volumes bool) error {
 		}
 	}
 	e.dropGroup(id)
+	if volumes && r != nil {
+		// Before the container that names them: after a kill in between
+		// the same command finds them gone and goes on.
+		e.dropVolumes(r.Anonymous)
+	}
 	if err := e.dir.Discard(e.containerDir(id)); err != nil {
 		return fmt.Errorf("cannot remove container %s: %w", shortID(id), err)
 	}
 	if r == nil {
 		return nil
-	}
-	if volumes {
-		e.dropVolumes(r.Anonymous)
 	}
 	return e.names().Release(r.Name, id)
 }
@@ -136,7 +139,7 @@ func treeSize(dir string) int64 {
 
 // Sweep finishes what killed processes have left: half-made folders, names
 // without containers, --rm containers whose shim was killed, empty cgroups.
-// Writing commands call it; it is cheap when there is nothing to do.
+// Faces call it after commands that remove things.
 func (e *Engine) Sweep(ctx context.Context) error {
 	if _, err := e.dir.Sweep(); err != nil {
 		return err
@@ -146,7 +149,7 @@ func (e *Engine) Sweep(ctx context.Context) error {
 		return err
 	}
 	for _, id := range ids {
-		e.sweepContainer(ctx, id)
+		e.sweepContainer(id)
 	}
 	e.sweepNames()
 	if facts, err := cgroup.Detect(); err == nil {
@@ -157,12 +160,12 @@ func (e *Engine) Sweep(ctx context.Context) error {
 
 // sweepContainer removes a container that was to go by itself, and settles one
 // whose shim was killed.
-func (e *Engine) sweepContainer(ctx context.Context, id string) {
+func (e *Engine) sweepContainer(id string) {
 	r, st, err := e.load(id)
 	if err != nil || active(st) {
 		return
 	}
-	tx, err := e.lock(id)
+	tx, err := state.TryLock(e.containerDir(id, lockFile))
 	if err != nil {
 		return
 	}
@@ -175,6 +178,23 @@ func (e *Engine) sweepContainer(ctx context.Context, id string) {
 		return
 	}
 	e.settle(tx, id, st)
+}
+
+// sweepAlias removes a name that a killed rename has claimed or not released:
+// the record says which name counts.
+func (e *Engine) sweepAlias(names *state.Names, name string) {
+	id, err := names.Lookup(name)
+	if err != nil || names.Claimed(name) {
+		return
+	}
+	tx, err := state.TryLock(e.containerDir(id, lockFile))
+	if err != nil {
+		return // it is being renamed
+	}
+	defer tx.Unlock()
+	if r, _, err := e.load(id); err == nil && r.Name != name {
+		names.Release(name, id)
+	}
 }
 
 // abandoned reports whether a --rm container was made by a `run` that was
@@ -194,6 +214,7 @@ func (e *Engine) sweepNames() {
 	for _, d := range entries {
 		if !strings.HasPrefix(d.Name(), ".") {
 			names.Clear(d.Name())
+			e.sweepAlias(names, d.Name())
 		} else if fi, err := d.Info(); err == nil && d.Name() != ".lock" && time.Since(fi.ModTime()) > time.Minute {
 			os.Remove(e.dir.Path("names", d.Name())) // of a claimer that was killed
 		}

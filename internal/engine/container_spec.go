@@ -265,34 +265,6 @@ func limitsOf(hc *container.HostConfig) cgroup.Limits {
 	return l
 }
 
-// filters returns the seccomp programs of a process of this container.
-func (e *Engine) filters(r *record, s *specs.Spec) ([][]byte, error) {
-	var caps []string
-	if c := s.Process.Capabilities; c != nil {
-		caps = c.Bounding
-	}
-	profile, err := spec.SeccompProfile(r.HostConfig, e.specHost())
-	if err != nil {
-		return nil, &Error{Kind: ErrInvalid, Text: err.Error()}
-	}
-	var out [][]byte
-	if profile != spec.SeccompUnconfined {
-		text := profile
-		if profile == spec.SeccompDefault {
-			text = ""
-		}
-		f, err := e.seccompProgram(text, caps)
-		if err != nil {
-			return nil, err
-		}
-		out = append(out, f)
-	}
-	if e.host.Rootless && e.host.Seccomp() {
-		out = append(out, fakeRoot(runtime.GOARCH))
-	}
-	return out, nil
-}
-
 func writeBundle(path string, b *bundle) error {
 	data, err := json.Marshal(b)
 	if err != nil {

@@ -19,6 +19,7 @@ import (
 	"berth/internal/shim"
 	"berth/internal/spec"
 	"berth/internal/state"
+	"berth/internal/sys"
 )
 
 // ContainerStart starts a container, again if it has run before. With
@@ -34,7 +35,7 @@ func (e *Engine) ContainerStart(ctx context.Context, ref string, opt StartOption
 // ContainerRun makes a container and starts it. The shim is started first and
 // waits for its plan, so that its start-up overlaps with the preparation.
 func (e *Engine) ContainerRun(ctx context.Context, opt CreateOptions, start StartOptions) (Created, Session, error) {
-	sh, err := launchShim()
+	sh, err := e.launchShim()
 	if err != nil {
 		return Created{}, nil, err
 	}
@@ -76,8 +77,11 @@ func (e *Engine) start(ctx context.Context, id string, opt StartOptions, sh *shi
 	if err := e.settle(tx, id, st); err != nil {
 		return nil, err
 	}
+	if err := e.ensureVolumes(ctx, r); err != nil {
+		return nil, err
+	}
 	if sh == nil {
-		if sh, err = launchShim(); err != nil {
+		if sh, err = e.launchShim(); err != nil {
 			return nil, err
 		}
 	}
@@ -155,7 +159,7 @@ func (e *Engine) withoutOverlay(r *record) (*shim.Conn, error) {
 	if err := e.writeRecord(e.containerDir(r.ID), r); err != nil {
 		return nil, err
 	}
-	return launchShim()
+	return e.launchShim()
 }
 
 // plan turns a record into what the shim carries out, and writes the files
@@ -197,7 +201,7 @@ func (e *Engine) compile(r *record, in *specInput, b *bundle) (*nsinit.Program, 
 	if err != nil {
 		return nil, err
 	}
-	filters, err := e.filters(r, b.Spec)
+	filters, err := e.filters(r, b.Spec.Process)
 	if err != nil {
 		return nil, err
 	}
@@ -255,7 +259,7 @@ func (e *Engine) shimPlan(r *record, s *specs.Spec, prog *nsinit.Program, b *bun
 // launchShim starts a shim that waits for its plan on the returned connection.
 // It runs in a session of its own, without our environment, terminal or
 // descriptors; if the connection closes before a plan came it just ends.
-func launchShim() (*shim.Conn, error) {
+func (e *Engine) launchShim() (*shim.Conn, error) {
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)
@@ -267,7 +271,9 @@ func launchShim() (*shim.Conn, error) {
 		return nil, err
 	}
 	defer unix.Close(null)
-	pid, err := syscall.ForkExec("/proc/self/exe", []string{shim.Arg0}, &syscall.ProcAttr{
+	exe, done := e.shimProgram()
+	defer done()
+	pid, err := syscall.ForkExec(exe, []string{shim.Arg0}, &syscall.ProcAttr{
 		Dir: "/", Env: []string{"GOMAXPROCS=" + strconv.Itoa(min(runtime.NumCPU(), 2))},
 		Files: []uintptr{uintptr(null), uintptr(null), uintptr(null), uintptr(pair[1])},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
@@ -282,6 +288,23 @@ func launchShim() (*shim.Conn, error) {
 		unix.Wait4(pid, &ws, 0, nil)
 	}()
 	return shim.NewConn(pair[0]), nil
+}
+
+// shimProgram returns the path of our own program for the shim: sealed against
+// being written from inside a container where root in the container is root.
+// Another account's shims are safe by not being dumpable (see nsinit).
+func (e *Engine) shimProgram() (path string, done func()) {
+	const self = "/proc/self/exe"
+	if e.host.Rootless {
+		return self, func() {}
+	}
+	empty := e.dir.Path("empty")
+	os.Mkdir(empty, 0o700)
+	f, err := sys.SealedSelf(empty)
+	if err != nil {
+		return self, func() {} // no overlay here
+	}
+	return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())), func() { f.Close() }
 }
 
 // untilPhase waits until a container is in one of the phases.

@@ -10,10 +10,10 @@ const impliedMode = 0o755
 // finish gives all folders their attributes, the deepest first: a folder that
 // has its own may be closed to whoever still works in it.
 func (u *unpacker) finish() error {
-	return u.finishFolder(u.tree.root, u.tree.root.fd)
+	return u.finishFolder(u.tree.root, u.tree.root.fd, false)
 }
 
-func (u *unpacker) finishFolder(n *node, fd int) error {
+func (u *unpacker) finishFolder(n *node, fd int, covered bool) error {
 	for _, kid := range n.kids {
 		if kid.link != "" {
 			continue
@@ -23,14 +23,14 @@ func (u *unpacker) finishFolder(n *node, fd int) error {
 		}
 		kidFd, err := openat(fd, kid.name, openDir, 0)
 		if err == nil {
-			err = u.finishFolder(kid, kidFd)
+			err = u.finishFolder(kid, kidFd, covered || n.opaque)
 			unix.Close(kidFd)
 		}
 		if err != nil {
 			return entryErrorOf(kid, err)
 		}
 	}
-	if err := u.markFolder(n, fd); err != nil {
+	if err := u.markFolder(n, fd, covered); err != nil {
 		return err
 	}
 	if n.attrs == nil {

@@ -13,6 +13,7 @@ const (
 	userFamily    = "user.overlay."
 
 	opaqueAttr   = "opaque"   // "y": hides the folder below; "x": see whiteoutAttr
+	originAttr   = "origin"   // where a folder was copied up from
 	whiteoutAttr = "whiteout" // on an empty file in an "x" folder (kernel 6.7)
 )
 
@@ -82,30 +83,55 @@ func (u *unpacker) hideByXattr(dir int, base string) error {
 	return unix.Fsetxattr(fd, u.family()+whiteoutAttr, []byte("y"), 0)
 }
 
-// markFolder writes on an open folder how it hides.
-func (u *unpacker) markFolder(n *node, fd int) error {
-	value := ""
-	switch {
-	case n.opaque && u.noMknod:
-		// "y" and "x" exclude each other, and in a folder that hides
-		// everything single whiteouts have nothing to do.
-		for base, mark := range n.hidden {
-			if !mark {
-				continue
-			}
-			if err := unix.Unlinkat(fd, base, 0); err != nil {
-				return err
-			}
+// markFolder writes on an open folder how it hides. Covered tells that a
+// folder around it hides everything below already.
+func (u *unpacker) markFolder(n *node, fd int, covered bool) error {
+	if covered || n.opaque {
+		// Nothing below shows here, so single whiteouts have nothing to
+		// do; the kernel would even list some of them.
+		if err := n.removeMarks(fd); err != nil {
+			return err
 		}
-		value = "y"
-	case n.opaque:
-		value = "y"
-	case u.noMknod && len(n.hidden) > 0:
-		value = "x"
-	default:
+		if covered {
+			return nil
+		}
+		return u.setMark(fd, opaqueAttr, "y")
+	}
+	if !n.hasMarks() {
 		return nil
 	}
-	if err := unix.Fsetxattr(fd, u.family()+opaqueAttr, []byte(value), 0); err != nil {
+	// Without this the kernel lists the whiteouts of a folder that no
+	// other layer has: it looks for them only in folders that were copied
+	// up from somewhere, even if unknown where.
+	if err := u.setMark(fd, originAttr, ""); err != nil || !u.noMknod {
+		return err
+	}
+	return u.setMark(fd, opaqueAttr, "x")
+}
+
+func (n *node) hasMarks() bool {
+	for _, mark := range n.hidden {
+		if mark {
+			return true
+		}
+	}
+	return false
+}
+
+func (n *node) removeMarks(fd int) error {
+	for base, mark := range n.hidden {
+		if !mark {
+			continue
+		}
+		if err := unix.Unlinkat(fd, base, 0); err != nil {
+			return err
+		}
+	}
+	return nil
+}
+
+func (u *unpacker) setMark(fd int, attr, value string) error {
+	if err := unix.Fsetxattr(fd, u.family()+attr, []byte(value), 0); err != nil {
 		return fmt.Errorf("cannot mark a folder as hiding what lies below; the data root needs a file system with extended attributes: %w", err)
 	}
 	return nil

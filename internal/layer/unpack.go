@@ -21,8 +21,9 @@ type Options struct {
 	DiffID     string // what the digest of the stream must be; empty: anything
 	MaxEntries int    // 0 means 8 million
 
-	// rootless is for tests: as root, do as an ordinary account does.
-	rootless bool
+	// For tests: as root, do as an ordinary account does; do without the
+	// device nodes that are whiteouts.
+	rootless, noMknod bool
 }
 
 // Result describes a layer that has been unpacked.
@@ -146,7 +147,7 @@ func newUnpacker(ctx context.Context, dst string, opt Options) (*unpacker, error
 	return &unpacker{
 		ctx: ctx, tree: t, left: left,
 		rootless: opt.rootless || os.Geteuid() != 0,
-		umask:    currentUmask(), gid: os.Getegid(),
+		umask:    currentUmask(), gid: os.Getegid(), noMknod: opt.noMknod,
 	}, nil
 }
 

@@ -95,6 +95,8 @@ func run(m *image, status uintptr) {
 			}
 		case kindFail:
 			e = syscall.Errno(a[0])
+		case kindAlive:
+			e = tell(m, status, msgAlive, i, 0)
 		}
 		if e == 0 {
 			if in.out != 0 {
@@ -127,9 +129,10 @@ func tolerated(in *instr, e syscall.Errno) bool {
 
 //go:nosplit
 //go:norace
-func tell(m *image, status uintptr, kind uint32, op int, value uintptr) {
+func tell(m *image, status uintptr, kind uint32, op int, value uintptr) syscall.Errno {
 	m.msg.kind, m.msg.op, m.msg.value = kind, uint32(op), int64(value)
-	syscall.RawSyscall(syscall.SYS_WRITE, status, uintptr(unsafe.Pointer(&m.msg)), unsafe.Sizeof(m.msg))
+	_, _, e := syscall.RawSyscall(syscall.SYS_WRITE, status, uintptr(unsafe.Pointer(&m.msg)), unsafe.Sizeof(m.msg))
+	return e
 }
 
 //go:nosplit

@@ -28,6 +28,7 @@ const (
 	kindSend
 	kindClose
 	kindFail
+	kindAlive
 )
 
 // image is a loaded program. All memory that instructions point to is held by
@@ -57,6 +58,7 @@ const (
 	msgPid   uint32 = 1 + iota // value: the process that CallClone made
 	msgError                   // op failed with errno value
 	msgFD                      // a descriptor comes along
+	msgAlive                   // nothing: whether it can be sent is the point
 )
 
 func load(p *Program) (*image, error) {
@@ -89,6 +91,8 @@ func (m *image) lower(in *instr, op Op, left int) error {
 		in.kind = kindClose
 	case CallFail:
 		in.kind = kindFail
+	case CallAlive:
+		in.kind = kindAlive
 	default:
 		nr, ok := number(op.Call)
 		if !ok {

@@ -38,6 +38,10 @@ const (
 	// CallClose closes every descriptor from 4 up; 0, 1, 2 and the status
 	// socket, moved to 3 and closed on exec, remain.
 	CallClose = "close-all"
+	// CallAlive fails when the shim is gone. It follows a parent-death
+	// signal, which does not tell of a parent that is dead already, and
+	// CallClose, since our copy of the shim's end would feign life.
+	CallAlive = "alive"
 	// CallFail ends the program with errno Args[0].
 	CallFail = "fail"
 )

@@ -87,6 +87,7 @@ func collect(p *Program, first, sock int) (*Child, error) {
 				reap(first)
 			}
 			return c, nil
+		case msg.kind == msgAlive:
 		case msg.kind == msgPid:
 			c.Pid = int(msg.value)
 			pids = append(pids, c.Pid)

@@ -69,6 +69,7 @@ func (b *builder) chdir(dir string) {
 // The kernel clears it when credentials change, so it comes last.
 func (b *builder) deathSignal() {
 	b.do("tie the process to its shim", "prctl", nsinit.Int(unix.PR_SET_PDEATHSIG), nsinit.Int(int(unix.SIGKILL)), zero, zero, zero)
+	b.do("find the shim alive", nsinit.CallAlive)
 }
 
 // nestUser lets the process see itself as another user although only one id is

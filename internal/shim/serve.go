@@ -236,15 +236,15 @@ func (t *execTable) signal(conn *Conn, sig unix.Signal) bool {
 // volumes.
 func (c *container) remove() {
 	id := c.plan.ID
+	for _, v := range c.plan.Volumes {
+		c.dir.Discard(c.dir.Path("volumes", v))
+	}
 	if err := c.dir.Discard(c.dir.Path("containers", id)); err != nil {
-		return // it stays listed as exited, and can be removed by name
+		return // it is not listed any more, and swept later
 	}
 	names := c.dir.Names("names", func(id string) bool {
 		_, err := os.Stat(c.dir.Path("containers", id))
 		return err == nil
 	})
 	names.Release(c.plan.Name, id)
-	for _, v := range c.plan.Volumes {
-		c.dir.Discard(c.dir.Path("volumes", v))
-	}
 }

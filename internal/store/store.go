@@ -43,6 +43,9 @@ type Store struct{ dir *state.Dir }
 // Open returns the store of a data root. It touches nothing.
 func Open(dir *state.Dir) *Store { return &Store{dir: dir} }
 
+// Dir returns the data root that the store lies in.
+func (s *Store) Dir() *state.Dir { return s.dir }
+
 // Digest returns the sha256 digest of b.
 func Digest(b []byte) string {
 	sum := sha256.Sum256(b)

@@ -1,0 +1,149 @@
+package cli
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+
+	"github.com/spf13/cobra"
+
+	"berth/internal/engine"
+)
+
+// Env is what a command sees of the process it runs in.
+type Env struct {
+	Stdin, Stdout, Stderr *os.File
+	LookupEnv             func(name string) (value string, set bool)
+	Puller                engine.Puller // how missing images are fetched
+}
+
+// app is one call of the program.
+type app struct {
+	env  Env
+	name string // what we were called by: berth or docker
+	set  settings
+
+	engine *engine.Engine
+}
+
+// Main carries out one command and returns the exit code. args[0] is the name
+// that the program was called by.
+func Main(ctx context.Context, args []string, env Env) int {
+	a := &app{env: env, name: "berth"}
+	if len(args) > 0 && filepath.Base(args[0]) == "docker" {
+		a.name = "docker"
+	}
+	// Scripts ask for the version before anything else, and often.
+	if len(args) == 2 && (args[1] == "-v" || args[1] == "--version") {
+		a.printVersion()
+		return 0
+	}
+	var rest []string
+	if len(args) > 1 {
+		rest = args[1:]
+	}
+	return a.finish(a.dispatch(ctx, rest))
+}
+
+// finish prints what went wrong and chooses the exit code.
+func (a *app) finish(err error) int {
+	if err == nil {
+		return 0
+	}
+	code := 1
+	var coded interface{ ExitCode() int }
+	if errors.As(err, &coded) {
+		code = coded.ExitCode()
+	}
+	if text := err.Error(); text != "" {
+		fmt.Fprintf(a.env.Stderr, "%s: %s\n", a.name, text)
+	}
+	return code
+}
+
+// open opens the engine, once.
+func (a *app) open() (*engine.Engine, error) {
+	if a.engine != nil {
+		return a.engine, nil
+	}
+	e, err := engine.Open(engine.Options{Root: a.set.root, Puller: a.env.Puller})
+	a.engine = e
+	return e, err
+}
+
+// dispatch finds the command that args ask for, builds it and runs it.
+func (a *app) dispatch(ctx context.Context, args []string) error {
+	rest, err := a.parseGlobal(args)
+	if err != nil {
+		return err
+	}
+	switch {
+	case a.set.version:
+		a.printVersion()
+		return nil
+	case a.set.help || len(rest) == 0:
+		a.helpRoot()
+		return nil
+	}
+	if rest[0] == "help" {
+		return a.helpFor(rest[1:])
+	}
+	v, path, err := a.lookup(rest)
+	if err != nil {
+		return err
+	}
+	if v == nil {
+		a.helpNoun(path)
+		return nil
+	}
+	root, _ := a.build(v, path)
+	root.SetArgs(rest)
+	return root.ExecuteContext(ctx)
+}
+
+// build makes the command for a verb below the path it was called by.
+func (a *app) build(v *verb, path string) (root, leaf *cobra.Command) {
+	root = &cobra.Command{Use: a.name, SilenceErrors: true, SilenceUsage: true}
+	root.CompletionOptions.DisableDefaultCmd = true
+	root.SetHelpCommand(&cobra.Command{Hidden: true, Use: "no-help"})
+	root.SetFlagErrorFunc(a.flagError)
+	root.SetHelpFunc(func(c *cobra.Command, _ []string) { a.helpVerb(c, v) })
+	root.SetOut(a.env.Stdout)
+	root.SetErr(a.env.Stderr)
+	parent := root
+	noun, name, nested := cutWord(path)
+	if nested {
+		parent = &cobra.Command{Use: noun}
+		root.AddCommand(parent)
+	} else {
+		name = path
+	}
+	leaf = v.make(a)
+	leaf.Use = name + afterWord(leaf.Use)
+	leaf.Short = v.short
+	leaf.DisableFlagsInUseLine = true
+	if leaf.Flags().Lookup("help") == nil {
+		leaf.Flags().BoolP("help", "h", false, "Print usage")
+		leaf.Flags().Lookup("help").Hidden = true
+	}
+	parent.AddCommand(leaf)
+	return root, leaf
+}
+
+// warn prints a line that starts with WARNING.
+func (a *app) warn(text string) { fmt.Fprintf(a.env.Stderr, "WARNING: %s\n", text) }
+
+// println prints a line of result.
+func (a *app) println(text string) error {
+	_, err := io.WriteString(a.env.Stdout, text+"\n")
+	return err
+}
+
+// getenv returns a variable of the caller's, empty when it is not set.
+func (a *app) getenv(name string) string {
+	v, _ := a.env.LookupEnv(name)
+	return v
+}

@@ -1,0 +1,294 @@
+package layer
+
+import (
+	"errors"
+	"fmt"
+	"io/fs"
+	"os"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// View shows a stack of layers, and the folder a container writes to on top
+// of them, as the one tree that the container sees. It mounts nothing, so it
+// serves processes that may not mount, and it follows links as the container
+// would: inside the view, one step at a time, by descriptor. A container that
+// changes its files meanwhile can only confuse itself.
+type View struct{ root []part }
+
+// part is the share that one layer has in a folder of the view.
+type part struct {
+	fd int // of the folder, opened with O_PATH
+	// own is set for the folder a container writes to. A rootless
+	// container may itself set the marks of the other family on it.
+	upper bool
+}
+
+// entry is one name of the view.
+type entry struct {
+	fd    int // opened with O_PATH; the topmost of a folder's
+	st    unix.Stat_t
+	parts []part // of a folder, top first; parts[0].fd is fd
+}
+
+func (e *entry) isDir() bool     { return e.st.Mode&unix.S_IFMT == unix.S_IFDIR }
+func (e *entry) isSymlink() bool { return e.st.Mode&unix.S_IFMT == unix.S_IFLNK }
+func (e *entry) isRegular() bool { return e.st.Mode&unix.S_IFMT == unix.S_IFREG }
+
+func (e *entry) close() {
+	if e.parts == nil {
+		unix.Close(e.fd)
+	}
+	closeParts(e.parts)
+}
+
+func closeParts(parts []part) {
+	for _, p := range parts {
+		unix.Close(p.fd)
+	}
+}
+
+// NewView opens the view of the folder upper, empty for none, over layer
+// trees listed top first, as [Set.Stack] returns them.
+func NewView(upper string, trees []string) (*View, error) {
+	v := &View{}
+	add := func(path string, isUpper bool) error {
+		fd, err := openat(unix.AT_FDCWD, path, openPath|unix.O_DIRECTORY, 0)
+		if err != nil {
+			return fmt.Errorf("cannot open layer %s: %w", path, err)
+		}
+		v.root = append(v.root, part{fd: fd, upper: isUpper})
+		return nil
+	}
+	if upper != "" {
+		if err := add(upper, true); err != nil {
+			return nil, err
+		}
+	}
+	for _, t := range trees {
+		if err := add(t, false); err != nil {
+			v.Close()
+			return nil, err
+		}
+		if v.root[len(v.root)-1].mark() == 'y' {
+			break
+		}
+	}
+	if len(v.root) == 0 {
+		return nil, errors.New("a view needs at least one layer")
+	}
+	return v, nil
+}
+
+// Close closes the view.
+func (v *View) Close() {
+	closeParts(v.root)
+	v.root = nil
+}
+
+// mark returns what a folder's share does to the shares below: 'y' hides them,
+// 'x' says that it has whiteouts in the form of attributes.
+func (p part) mark() byte { return overlayAttr(p.fd, opaqueAttr, p.upper) }
+
+// overlayAttr reads the first byte of one of overlay's attributes.
+func overlayAttr(fd int, name string, upper bool) byte {
+	var b [8]byte
+	for _, f := range families(upper) {
+		n, err := unix.Getxattr(procPath(fd), f+name, b[:])
+		if err == nil && n > 0 {
+			return b[0]
+		}
+	}
+	return 0
+}
+
+// hasOverlayAttr also counts empty attributes.
+func hasOverlayAttr(fd int, name string, upper bool) bool {
+	for _, f := range families(upper) {
+		if _, err := unix.Getxattr(procPath(fd), f+name, nil); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
+// families returns whose attributes count. Layers were made by berth, which
+// lets no image set them, so both do. A container can write those of users on
+// its own files, and under root's overlay the kernel does not heed them.
+func families(upper bool) []string {
+	families := []string{trustedFamily, userFamily}
+	if os.Geteuid() != 0 {
+		families = families[1:]
+	} else if upper {
+		families = families[:1]
+	}
+	return families
+}
+
+// hides reports whether an opened entry of the share p is a whiteout.
+func (p part) hides(fd int, st *unix.Stat_t) bool {
+	if isWhiteout(st) {
+		return true
+	}
+	return st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 &&
+		p.mark() == 'x' && hasOverlayAttr(fd, whiteoutAttr, p.upper)
+}
+
+// step looks up one name in a folder of the view.
+func step(folder []part, name string) (*entry, error) {
+	var e *entry
+	for i, p := range folder {
+		fd, err := openat(p.fd, name, openPath, 0)
+		if err == unix.ENOENT {
+			continue
+		}
+		var st unix.Stat_t
+		if err == nil {
+			err = unix.Fstat(fd, &st)
+		}
+		if err != nil {
+			if e != nil {
+				e.close()
+			}
+			return nil, err
+		}
+		isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
+		switch {
+		case e == nil && !isDir && !p.hides(fd, &st):
+			return &entry{fd: fd, st: st}, nil
+		case !isDir: // a whiteout, or something that the folder above hides
+			unix.Close(fd)
+		case e == nil:
+			e = &entry{fd: fd, st: st, parts: []part{{fd: fd, upper: p.upper}}}
+		default:
+			e.parts = append(e.parts, part{fd: fd, upper: p.upper})
+		}
+		if !isDir || i < len(folder)-1 && e.parts[len(e.parts)-1].mark() == 'y' {
+			break
+		}
+	}
+	if e == nil {
+		return nil, unix.ENOENT
+	}
+	return e, nil
+}
+
+// walker is a path being followed. The folders on the way stay open, because
+// ".." leads back through them.
+type walker struct {
+	view  *View
+	trail []*entry // below the root
+	names []string // of trail
+	links int
+}
+
+func (w *walker) here() []part {
+	if len(w.trail) == 0 {
+		return w.view.root
+	}
+	return w.trail[len(w.trail)-1].parts
+}
+
+func (w *walker) close() { w.up(len(w.trail)) }
+
+func (w *walker) up(n int) {
+	for ; n > 0 && len(w.trail) > 0; n-- {
+		w.trail[len(w.trail)-1].close()
+		w.trail = w.trail[:len(w.trail)-1]
+		w.names = w.names[:len(w.names)-1]
+	}
+}
+
+// follow walks the path. It returns nil for the root of the view, else an
+// entry that the caller closes. Follow tells whether a link at the end counts
+// as what it points to.
+func (w *walker) follow(path string, follow bool) (*entry, error) {
+	todo, _ := splitLink(path)
+	mustDir := strings.HasSuffix(path, "/")
+	for len(todo) > 0 {
+		name := todo[0]
+		todo = todo[1:]
+		if name == ".." {
+			w.up(1)
+			continue
+		}
+		e, err := step(w.here(), name)
+		if err != nil {
+			return nil, err
+		}
+		last := len(todo) == 0
+		switch {
+		case e.isSymlink() && (!last || follow || mustDir):
+			target, err := readlink(e.fd)
+			e.close()
+			if err != nil {
+				return nil, err
+			}
+			if w.links++; w.links > maxLinks || len(todo) > maxName {
+				return nil, unix.ELOOP
+			}
+			parts, absolute := splitLink(target)
+			if absolute {
+				w.close()
+			}
+			todo = append(parts, todo...)
+		case e.isDir():
+			w.trail = append(w.trail, e)
+			w.names = append(w.names, name)
+		case last && !mustDir:
+			w.names = append(w.names, name)
+			return e, nil
+		default:
+			e.close()
+			return nil, unix.ENOTDIR
+		}
+	}
+	if len(w.trail) == 0 {
+		return nil, nil
+	}
+	e := w.trail[len(w.trail)-1]
+	w.trail = w.trail[:len(w.trail)-1] // it is the caller's now
+	return e, nil
+}
+
+func readlink(fd int) (string, error) {
+	b := make([]byte, maxName)
+	n, err := unix.Readlinkat(fd, "", b)
+	if err != nil {
+		return "", err
+	}
+	return string(b[:n]), nil
+}
+
+// find opens what a path of the view names. The root is opened anew, so that
+// the caller may close it like any other.
+func (v *View) find(op, path string, follow bool) (*entry, string, error) {
+	w := walker{view: v}
+	e, err := w.follow(path, follow)
+	real := "/" + strings.Join(w.names, "/")
+	for _, t := range w.trail {
+		t.close()
+	}
+	if err == nil && e == nil {
+		e, err = v.openRoot()
+	}
+	if err != nil {
+		return nil, "", &fs.PathError{Op: op, Path: path, Err: err}
+	}
+	return e, real, nil
+}
+
+func (v *View) openRoot() (*entry, error) {
+	e := &entry{}
+	for _, p := range v.root {
+		fd, err := openat(p.fd, ".", openPath|unix.O_DIRECTORY, 0)
+		if err != nil {
+			closeParts(e.parts)
+			return nil, err
+		}
+		e.parts = append(e.parts, part{fd: fd, upper: p.upper})
+	}
+	e.fd = e.parts[0].fd
+	return e, unix.Fstat(e.fd, &e.st)
+}

@@ -1,0 +1,198 @@
+package layer
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"io/fs"
+	"os"
+	"slices"
+	"strings"
+
+	"golang.org/x/sys/unix"
+)
+
+// ErrTooLarge says that a file has more bytes than the caller wants to read.
+var ErrTooLarge = errors.New("file is too large")
+
+// ErrNotRegular says that something is not a plain file. Reading a pipe or a
+// device that an image supplies could hang or do harm, so the view opens
+// neither.
+var ErrNotRegular = errors.New("not a regular file")
+
+// Stat describes what a path names, links followed. The owner is that in the
+// tree: in a rootless layer, the account itself.
+func (v *View) Stat(name string) (fs.FileInfo, error) { return v.stat("stat", name, true) }
+
+// Lstat is [View.Stat] that does not follow a link at the end.
+func (v *View) Lstat(name string) (fs.FileInfo, error) { return v.stat("lstat", name, false) }
+
+func (v *View) stat(op, name string, follow bool) (fs.FileInfo, error) {
+	e, real, err := v.find(op, name, follow)
+	if err != nil {
+		return nil, err
+	}
+	closeParts(e.parts[min(1, len(e.parts)):])
+	f := os.NewFile(uintptr(e.fd), real)
+	defer f.Close()
+	return f.Stat()
+}
+
+// Resolve returns the path without links that a path leads to.
+func (v *View) Resolve(name string) (string, error) {
+	e, real, err := v.find("resolve", name, true)
+	if err != nil {
+		return "", err
+	}
+	e.close()
+	return real, nil
+}
+
+// Readlink returns where a symbolic link points.
+func (v *View) Readlink(name string) (string, error) {
+	e, _, err := v.find("readlink", name, false)
+	if err != nil {
+		return "", err
+	}
+	defer e.close()
+	if !e.isSymlink() {
+		return "", &fs.PathError{Op: "readlink", Path: name, Err: unix.EINVAL}
+	}
+	return readlink(e.fd)
+}
+
+// Open opens a regular file for reading, links followed.
+func (v *View) Open(name string) (*os.File, error) {
+	e, real, err := v.find("open", name, true)
+	if err != nil {
+		return nil, err
+	}
+	defer e.close()
+	f, err := e.open(real)
+	if err != nil {
+		return nil, &fs.PathError{Op: "open", Path: name, Err: err}
+	}
+	return f, nil
+}
+
+func (e *entry) open(name string) (*os.File, error) {
+	if e.isDir() {
+		return nil, unix.EISDIR
+	}
+	if !e.isRegular() {
+		return nil, ErrNotRegular
+	}
+	// The descriptor pins the file that was looked at, whatever the
+	// container puts under its name meanwhile.
+	fd, err := openat(unix.AT_FDCWD, procPath(e.fd), openFile&^unix.O_NOFOLLOW, 0)
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+// ReadFile returns the content of a regular file of at most limit bytes, else
+// [ErrTooLarge].
+func (v *View) ReadFile(name string, limit int64) ([]byte, error) {
+	f, err := v.Open(name)
+	if err != nil {
+		return nil, err
+	}
+	defer f.Close()
+	b, err := io.ReadAll(io.LimitReader(f, limit+1))
+	if err == nil && int64(len(b)) > limit {
+		err = fmt.Errorf("%w: more than %d bytes", ErrTooLarge, limit)
+	}
+	if err != nil {
+		return nil, &fs.PathError{Op: "read", Path: name, Err: err}
+	}
+	return b, nil
+}
+
+// DirEntry is a name in a folder of the view.
+type DirEntry struct {
+	Name string
+	Type fs.FileMode // type bits only
+}
+
+// ReadDir lists a folder, sorted by name, links followed.
+func (v *View) ReadDir(name string) ([]DirEntry, error) {
+	e, _, err := v.find("readdir", name, true)
+	if err != nil {
+		return nil, err
+	}
+	defer e.close()
+	if !e.isDir() {
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: unix.ENOTDIR}
+	}
+	out, err := list(e.parts)
+	if err != nil {
+		return nil, &fs.PathError{Op: "readdir", Path: name, Err: err}
+	}
+	return out, nil
+}
+
+// list merges the shares of a folder.
+func list(parts []part) ([]DirEntry, error) {
+	var out []DirEntry
+	seen := map[string]bool{}
+	for _, p := range parts {
+		entries, err := p.read()
+		if err != nil {
+			return nil, err
+		}
+		marked := p.mark() == 'x'
+		for _, d := range entries {
+			if seen[d.Name()] {
+				continue
+			}
+			seen[d.Name()] = true
+			hidden, err := p.isHidden(d, marked)
+			if err != nil {
+				return nil, err
+			}
+			if !hidden {
+				out = append(out, DirEntry{Name: d.Name(), Type: d.Type()})
+			}
+		}
+	}
+	slices.SortFunc(out, func(a, b DirEntry) int { return strings.Compare(a.Name, b.Name) })
+	return out, nil
+}
+
+func (p part) read() ([]fs.DirEntry, error) {
+	fd, err := openat(p.fd, ".", openDir, 0)
+	if err != nil {
+		return nil, err
+	}
+	f := os.NewFile(uintptr(fd), "folder")
+	defer f.Close()
+	return f.ReadDir(-1)
+}
+
+// isHidden reports whether a name read from a share is a whiteout. Only two
+// kinds of files can be one, the second only in a marked folder.
+func (p part) isHidden(d fs.DirEntry, marked bool) (bool, error) {
+	switch d.Type() {
+	case fs.ModeDevice | fs.ModeCharDevice:
+	case 0:
+		if !marked {
+			return false, nil
+		}
+	default:
+		return false, nil
+	}
+	fd, err := openat(p.fd, d.Name(), openPath, 0)
+	if err == unix.ENOENT {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer unix.Close(fd)
+	var st unix.Stat_t
+	if err := unix.Fstat(fd, &st); err != nil {
+		return false, err
+	}
+	return p.hides(fd, &st), nil
+}

@@ -1,0 +1,187 @@
+package pull
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+
+	"berth/internal/engine"
+	"berth/internal/layer"
+	"berth/internal/registry"
+	"berth/internal/registry/platform"
+	"berth/internal/registry/ref"
+	"berth/internal/store"
+)
+
+// Puller pulls images for an engine.
+type Puller struct{ opt registry.Options }
+
+var _ engine.Puller = (*Puller)(nil)
+
+// New returns a puller that reaches registries as opt says.
+func New(opt registry.Options) *Puller { return &Puller{opt: opt} }
+
+// FromConfig returns a puller that obeys berth's configuration. Program is
+// what hints call the command, version what registries are told.
+func FromConfig(cfg engine.Config, program, version string) *Puller {
+	return New(registry.Options{
+		Mirrors:   cfg.RegistryMirrorsByDomain(),
+		Insecure:  cfg.InsecureRegistries,
+		UserAgent: "berth/" + version,
+		Program:   program,
+	})
+}
+
+// Pull fetches what opt names and lists it in s. On error nothing new is
+// listed.
+func (p *Puller) Pull(ctx context.Context, s *store.Store, opt engine.PullOptions) (engine.PullResult, error) {
+	r, err := ref.ParseName(opt.Ref)
+	if err != nil {
+		return engine.PullResult{}, invalid(err)
+	}
+	if _, err := platform.Parse(opt.Platform); err != nil {
+		return engine.PullResult{}, invalid(err)
+	}
+	client, err := registry.New(p.opt)
+	if err != nil {
+		return engine.PullResult{}, invalid(err)
+	}
+	defer client.Close()
+	j := &job{client: client, store: s, layers: layer.Open(s.Dir()), platform: opt.Platform, progress: opt.Progress}
+	if j.progress == nil {
+		j.progress = silent{}
+	}
+	var res engine.PullResult
+	if opt.AllTags {
+		res, err = j.allTags(ctx, r)
+	} else {
+		if r.Tag == "" && r.Digest == "" {
+			r.Tag = ref.DefaultTag
+		}
+		res, err = j.image(ctx, r)
+	}
+	if err != nil {
+		return engine.PullResult{}, classify(err)
+	}
+	return res, nil
+}
+
+// job is one pull.
+type job struct {
+	client   *registry.Client
+	store    *store.Store
+	layers   *layer.Set
+	platform string
+	progress engine.Progress
+}
+
+// allTags pulls every tag of a repository.
+func (j *job) allTags(ctx context.Context, r ref.Ref) (engine.PullResult, error) {
+	if r.Tag != "" || r.Digest != "" {
+		return engine.PullResult{}, invalid(errors.New("tag can't be used with --all-tags/-a"))
+	}
+	tags, err := j.client.Tags(ctx, r)
+	if err != nil {
+		return engine.PullResult{}, err
+	}
+	if len(tags) == 0 {
+		return engine.PullResult{}, &engine.Error{Kind: engine.ErrNotFound, Text: fmt.Sprintf("repository %s has no tags", r.FamiliarName())}
+	}
+	slices.Sort(tags)
+	all := engine.PullResult{UpToDate: true}
+	for i, tag := range tags {
+		if i > 0 {
+			j.progress.Message("Digest: " + all.Digest)
+		}
+		tagged, err := r.WithTag(tag)
+		if err != nil {
+			return engine.PullResult{}, invalid(err)
+		}
+		one, err := j.image(ctx, tagged)
+		if err != nil {
+			return engine.PullResult{}, err
+		}
+		all.Digest, all.ImageID = one.Digest, one.ImageID
+		all.UpToDate = all.UpToDate && one.UpToDate
+	}
+	all.Ref = r.Name()
+	return all, nil
+}
+
+// image pulls what r names.
+func (j *job) image(ctx context.Context, r ref.Ref) (engine.PullResult, error) {
+	if r.Digest != "" {
+		r.Tag = "" // the digest decides
+	}
+	old, err := j.store.Find(r.String())
+	have := err == nil && j.usable(old)
+	if have {
+		digest, err := j.currentDigest(ctx, r)
+		if err != nil {
+			return engine.PullResult{}, err
+		}
+		if digest != "" && slices.Contains(old.RepoDigests, r.WithDigest(digest).String()) {
+			j.announce(r)
+			return engine.PullResult{Ref: r.String(), Digest: digest, ImageID: old.ID, UpToDate: true}, nil
+		}
+	}
+	img, err := j.client.Resolve(ctx, r, j.platform)
+	if err != nil {
+		return engine.PullResult{}, err
+	}
+	j.announce(r)
+	if err := j.fetch(ctx, r, img); err != nil {
+		return engine.PullResult{}, err
+	}
+	return engine.PullResult{
+		Ref: r.String(), Digest: img.Digest, ImageID: img.ConfigDesc.Digest,
+		UpToDate: have && old.ID == img.ConfigDesc.Digest,
+	}, nil
+}
+
+// announce is the first line of Docker's output. It comes when the image is
+// known to exist.
+func (j *job) announce(r ref.Ref) {
+	what := r.Tag
+	if r.Digest != "" {
+		what = r.Digest
+	}
+	j.progress.Message(what + ": Pulling from " + r.Path)
+}
+
+// usable reports whether a listed image is whole and of the platform that is
+// wanted.
+func (j *job) usable(img store.Image) bool {
+	want, err := platform.Parse(j.platform)
+	p := img.Platform()
+	if err != nil || p.Architecture != "" && want.Fit(platform.New(p.OS, p.Architecture, p.Variant)) == 0 {
+		return false
+	}
+	for _, id := range img.Layers {
+		if !j.layers.Has(id) {
+			return false
+		}
+	}
+	return true
+}
+
+// currentDigest asks what a name stands for now. It is empty when the answer
+// can only be had by fetching it. What a digest names never changes, so that
+// needs no asking.
+func (j *job) currentDigest(ctx context.Context, r ref.Ref) (string, error) {
+	if r.Digest != "" {
+		return r.Digest, nil
+	}
+	digest, err := j.client.Head(ctx, r)
+	if err == nil || ctx.Err() == nil && !errors.Is(err, registry.ErrUnreachable) {
+		return digest, nil // what is wrong is said better in the answer to a GET
+	}
+	return "", err
+}
+
+// silent is the progress nobody wants to hear of.
+type silent struct{}
+
+func (silent) Message(string)                     {}
+func (silent) Layer(string, string, int64, int64) {}
