@@ -1,9 +1,12 @@
 package images
 
 import (
-	_ "embed"
+	"crypto/sha256"
+	"embed"
+	"encoding/hex"
 	"fmt"
 	"io"
+	"io/fs"
 	"os"
 	"strings"
 )
@@ -15,6 +18,26 @@ var sglangInit string
 var sglangServer string
 
 const path = "PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
+
+// recipe is this package's own text: when it changes the images do.
+//
+//go:embed *.go files
+var recipe embed.FS
+
+// Version names the state of the catalogue. A registry that was filled by the
+// same version need not be filled again.
+func Version() (string, error) {
+	sum := sha256.New()
+	err := fs.WalkDir(recipe, ".", func(p string, d fs.DirEntry, err error) error {
+		if err != nil || d.IsDir() {
+			return err
+		}
+		b, err := recipe.ReadFile(p)
+		sum.Write(b)
+		return err
+	})
+	return hex.EncodeToString(sum.Sum(nil))[:16], err
+}
 
 // named is one entry of the catalogue.
 type named struct {

@@ -73,10 +73,28 @@ func (l *Lab) startRegistries(t T) {
 	l.Auth = startRegistry(t, conf, "auth", shared, auth, "")
 	l.TLS = startRegistry(t, conf, "tls", shared, "", "  tls: {certificate: "+crt+", key: "+key+"}\n")
 	l.Scratch = startRegistry(t, conf, "scratch", filepath.Join(l.Dir, "scratch"), "", "")
-	if err := images.PushAll(l.Mirror, cache, os.Stderr); err != nil {
+	fill(t, l.Mirror, cache, shared)
+	l.Tricky = startTricky(t, l.Open)
+}
+
+// fill puts the images into the registry unless its storage holds this version
+// of them.
+func fill(t T, registry, cache, storage string) {
+	t.Helper()
+	version, err := images.Version()
+	if err != nil {
 		t.Fatal(err)
 	}
-	l.Tricky = startTricky(t, l.Open)
+	stamp := filepath.Join(storage, "filled-"+version)
+	if _, err := os.Stat(stamp); err == nil {
+		return
+	}
+	if err := images.PushAll(registry, cache, os.Stderr); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(stamp, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func startRegistry(t T, conf, name, storage, auth, tls string) string {
