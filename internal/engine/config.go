@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
-	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -89,52 +88,50 @@ func (c *Config) load(path string) error {
 
 // parse lays a JSON object over c. On error it tells where.
 func (c *Config) parse(b []byte) (offset int64, err error) {
-	dec := json.NewDecoder(bytes.NewReader(b))
-	tok, err := dec.Token()
-	if err != nil {
-		return syntaxError(dec, err)
+	if at, err := checkSyntax(b); err != nil {
+		return at, err
 	}
-	if tok != json.Delim('{') {
+	dec := json.NewDecoder(bytes.NewReader(b))
+	if tok, err := dec.Token(); err != nil || tok != json.Delim('{') {
 		return 0, errors.New("a JSON object is expected")
 	}
 	seen := map[string]bool{}
 	for dec.More() {
 		tok, err := dec.Token()
 		if err != nil {
-			return syntaxError(dec, err)
+			return dec.InputOffset(), err
 		}
-		key, _ := tok.(string) // the decoder takes nothing else here
-		at := dec.InputOffset() - int64(len(key)) - 2
+		key, _ := tok.(string) // nothing else stands here
+		end := dec.InputOffset()
+		at := max(0, int64(bytes.LastIndexByte(b[:end-1], '"')))
 		if seen[key] {
 			return at, fmt.Errorf("the key %q comes twice", key)
 		}
 		seen[key] = true
 		var raw json.RawMessage
 		if err := dec.Decode(&raw); err != nil {
-			return syntaxError(dec, err)
+			return dec.InputOffset(), err
 		}
 		if err := c.set(key, raw); err != nil {
 			return at, err
 		}
 	}
-	if _, err := dec.Token(); err != nil {
-		return syntaxError(dec, err)
-	}
-	if _, err := dec.Token(); err != io.EOF {
-		return dec.InputOffset(), errors.New("there is something after the closing brace")
-	}
 	return 0, nil
 }
 
-func syntaxError(dec *json.Decoder, err error) (int64, error) {
+// checkSyntax tells where b stops to be JSON.
+func checkSyntax(b []byte) (offset int64, err error) {
+	var any json.RawMessage
+	err = json.Unmarshal(b, &any)
 	var se *json.SyntaxError
-	if errors.As(err, &se) {
-		return se.Offset - 1, fmt.Errorf("not valid JSON: %w", err)
+	if !errors.As(err, &se) {
+		return 0, err
 	}
-	if errors.Is(err, io.EOF) || errors.Is(err, io.ErrUnexpectedEOF) {
-		return dec.InputOffset(), errors.New("not valid JSON: the file ends too early")
+	if strings.HasPrefix(se.Error(), "unexpected end") {
+		return int64(len(b)), errors.New("not valid JSON: the file ends too early")
 	}
-	return dec.InputOffset(), err
+	// The offset counts what was read, the offending byte included.
+	return se.Offset - 1, fmt.Errorf("not valid JSON: %w", err)
 }
 
 // set gives one key its value.
