@@ -13,9 +13,10 @@ import (
 )
 
 func TestCopyOut(t *testing.T) {
-	trees := stack(t, ownMode,
+	data := with(folder("data"), func(h *tar.Header) { h.Mode = 0o2750; h.Uid, h.Gid = 5, 6 })
+	trees := stack(t, Options{},
 		[]tar.Header{
-			with(folder("data"), func(h *tar.Header) { h.Mode = 0o2750; h.Uid, h.Gid = 5, 6 }),
+			data,
 			with(reg("data/f", "old"), func(h *tar.Header) { h.Uid = 7 }),
 			reg("data/gone", "x"), hardlink("data/same", "data/f"), symlink("data/l", "/etc/passwd"),
 			with(reg("data/s", "suid"), func(h *tar.Header) {
@@ -25,7 +26,7 @@ func TestCopyOut(t *testing.T) {
 			device(tar.TypeFifo, "data/p", 0, 0), device(tar.TypeChar, "data/null", 1, 3),
 			reg("data/big", strings.Repeat("0123456789", 100_000)), symlink("there", "data"),
 		},
-		[]tar.Header{reg("data/.wh.gone", ""), reg("data/sub/new", "n"), hardlink("data/sub/new2", "data/sub/new")},
+		[]tar.Header{data, reg("data/.wh.gone", ""), reg("data/sub/new", "n"), hardlink("data/sub/new2", "data/sub/new")},
 	)
 	dst := tempDir(t)
 	v := mustView(t, "", trees)

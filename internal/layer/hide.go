@@ -2,6 +2,8 @@ package layer
 
 import (
 	"fmt"
+	"os"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,8 +19,20 @@ const (
 	whiteoutAttr = "whiteout" // on an empty file in an "x" folder (kernel 6.7)
 )
 
-func (u *unpacker) family() string {
-	if u.rootless {
+// UserXattr reports whether overlay mounts of this process must be given the
+// option userxattr, and so which family its layers and containers have: the
+// other one belongs to root of the machine, not of a user namespace.
+func UserXattr() bool {
+	if os.Geteuid() != 0 {
+		return true
+	}
+	// The namespace the machine starts with maps all ids to themselves.
+	b, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(b)), " ") != "0 0 4294967295"
+}
+
+func family(user bool) string {
+	if user {
 		return userFamily
 	}
 	return trustedFamily
@@ -80,7 +94,7 @@ func (u *unpacker) hideByXattr(dir int, base string) error {
 		return err
 	}
 	defer unix.Close(fd)
-	return unix.Fsetxattr(fd, u.family()+whiteoutAttr, []byte("y"), 0)
+	return unix.Fsetxattr(fd, u.family+whiteoutAttr, []byte("y"), 0)
 }
 
 // markFolder writes on an open folder how it hides. Covered tells that a
@@ -131,7 +145,7 @@ func (n *node) removeMarks(fd int) error {
 }
 
 func (u *unpacker) setMark(fd int, attr, value string) error {
-	if err := unix.Fsetxattr(fd, u.family()+attr, []byte(value), 0); err != nil {
+	if err := unix.Fsetxattr(fd, u.family+attr, []byte(value), 0); err != nil {
 		return fmt.Errorf("cannot mark a folder as hiding what lies below; the data root needs a file system with extended attributes: %w", err)
 	}
 	return nil

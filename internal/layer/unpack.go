@@ -73,6 +73,7 @@ type unpacker struct {
 	ctx      context.Context
 	tree     *tree
 	rootless bool
+	family   string // of overlay's attributes
 	umask    uint32
 	gid      int
 	left     int // entries that may still come
@@ -147,6 +148,7 @@ func newUnpacker(ctx context.Context, dst string, opt Options) (*unpacker, error
 	return &unpacker{
 		ctx: ctx, tree: t, left: left,
 		rootless: opt.rootless || os.Geteuid() != 0,
+		family:   family(opt.rootless || UserXattr()),
 		umask:    currentUmask(), gid: os.Getegid(), noMknod: opt.noMknod,
 	}, nil
 }

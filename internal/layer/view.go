@@ -117,13 +117,13 @@ func hasOverlayAttr(fd int, name string, upper bool) bool {
 // lets no image set them, so both do. A container can write those of users on
 // its own files, and under root's overlay the kernel does not heed them.
 func families(upper bool) []string {
-	families := []string{trustedFamily, userFamily}
-	if os.Geteuid() != 0 {
-		families = families[1:]
-	} else if upper {
-		families = families[:1]
+	switch {
+	case os.Geteuid() != 0:
+		return []string{userFamily}
+	case upper:
+		return []string{family(UserXattr())}
 	}
-	return families
+	return []string{trustedFamily, userFamily}
 }
 
 // hides reports whether an opened entry of the share p is a whiteout.

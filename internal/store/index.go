@@ -135,7 +135,7 @@ func (ix *index) set(name string, d Descriptor) {
 		switch {
 		case old.Digest == d.Digest && (nameOf(old) == "" || nameOf(old) == name):
 			return true
-		case nameOf(old) == name && !isDigestName(name):
+		case name != "" && nameOf(old) == name && !isDigestName(name):
 			displaced = old
 			return true
 		}
