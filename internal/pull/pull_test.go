@@ -207,13 +207,13 @@ func TestPullBadLayers(t *testing.T) {
 			f.SetBlob(img.Layers[1].Digest, img.Blobs[img.Layers[1].Digest][:5000])
 		}, registry.ErrDigest, "has 5000 bytes, its manifest says"},
 		{"missing", func(f *rt.Fake, img *rt.Image) {
-			f.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+			f.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 				if strings.HasSuffix(r.URL.Path, img.Layers[1].Digest) {
 					rt.Refuse(w, 404, "BLOB_UNKNOWN", "gone")
 					return true
 				}
 				return false
-			}
+			})
 		}, engine.ErrNotFound, "has lost it"},
 		{"other diff ID", func(f *rt.Fake, img *rt.Image) { respoil(f, img, img.Blobs[img.Layers[0].Digest]) }, nil, "but the image says"},
 		{"no tar", func(f *rt.Fake, img *rt.Image) { respoil(f, img, gz(bytes.Repeat([]byte("junk"), 1000))) }, nil, "cannot unpack layer"},
@@ -222,7 +222,7 @@ func TestPullBadLayers(t *testing.T) {
 			respoil(f, img, append([]byte("\x1f\x8b\x08\x00\x00\x00\x00\x00\x00\x00"), "\xff\xff\xff\xff"...))
 		}, nil, "cannot unpack layer"},
 		{"gzip with an appendix", func(f *rt.Fake, img *rt.Image) {
-			respoil(f, img, append(bytes.Clone(img.Blobs[img.Layers[1].Digest]), "appendix"...))
+			respoil(f, img, append(bytes.Clone(img.Blobs[img.Layers[1].Digest]), "an appendix that is long"...))
 		}, nil, "its gzip is damaged"},
 		{"cut gzip", func(f *rt.Fake, img *rt.Image) {
 			b := img.Blobs[img.Layers[1].Digest]
@@ -301,10 +301,10 @@ func TestPullTogether(t *testing.T) {
 	}
 	img := rt.Build(t, "linux/amd64", false, layers...)
 	f.Add("app", "latest", img)
-	f.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+	f.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 		time.Sleep(10 * time.Millisecond)
 		return false
-	}
+	})
 	r := newRoot(t)
 	var wg sync.WaitGroup
 	for range 4 {
@@ -338,7 +338,7 @@ func TestPullTogether(t *testing.T) {
 
 // slow sends half of each layer and then nothing, until it is told to go on.
 func slow(f *rt.Fake, half chan<- struct{}, goOn <-chan struct{}) {
-	f.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+	f.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.Contains(r.URL.Path, "/blobs/") {
 			return false
 		}
@@ -350,7 +350,7 @@ func slow(f *rt.Fake, half chan<- struct{}, goOn <-chan struct{}) {
 		}}
 		f.Serve(rec, r)
 		return true
-	}
+	})
 }
 
 type halfWriter struct {
@@ -421,7 +421,7 @@ func TestPullKilled(t *testing.T) {
 	if left := r.names("tmp", ""); len(left) > 0 {
 		t.Errorf("left in tmp: %v", left)
 	}
-	f.Hook = nil
+	f.SetHook(nil)
 	r.mustPull(f.Addr + "/app")
 	if r.read(img.DiffIDs[1], "b") != noise(1<<20, 2) {
 		t.Error("other content")
@@ -437,13 +437,13 @@ func TestPullGoesOn(t *testing.T) {
 	f.Add("app", "latest", img)
 	small := img.Layers[1].Digest
 	done := make(chan struct{})
-	f.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+	f.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.HasSuffix(r.URL.Path, img.Layers[0].Digest) {
 			<-done
 			panic(http.ErrAbortHandler)
 		}
 		return false
-	}
+	})
 	r := newRoot(t)
 	rec := &recorder{hear: func(id, status string, _, _ int64) {
 		if id == small[7:19] && status == "Pull complete" {
@@ -453,7 +453,7 @@ func TestPullGoesOn(t *testing.T) {
 	_, err := r.pull(engine.PullOptions{Ref: f.Addr + "/app", Progress: rec})
 	line(t, err, registry.ErrUnreachable, "closed without an answer")
 	r.tidy()
-	f.Hook = nil
+	f.SetHook(nil)
 	rec = &recorder{}
 	if _, err := r.pull(engine.PullOptions{Ref: f.Addr + "/app", Progress: rec}); err != nil {
 		t.Fatal(err)

@@ -186,7 +186,7 @@ func TestTokenAuth(t *testing.T) {
 		s.t, s.issued = t, map[string]int{}
 		realm := httptest.NewServer(http.HandlerFunc(s.issue))
 		t.Cleanup(realm.Close)
-		f.Hook = s.gate(realm.URL + "/token?extra=1")
+		f.SetHook(s.gate(realm.URL + "/token?extra=1"))
 		auths := map[string]any{}
 		if tc.entry != nil {
 			auths[f.Addr] = tc.entry
@@ -213,7 +213,7 @@ func TestRegistryToken(t *testing.T) {
 	f := rt.NewFake(t)
 	f.Add("app", "latest", sample(t, "linux/amd64", false, 100))
 	s := &tokenServer{t: t, issued: map[string]int{"mine": 100}}
-	f.Hook = s.gate("http://127.0.0.1:1/")
+	f.SetHook(s.gate("http://127.0.0.1:1/"))
 	dir := dockerConfig(t, map[string]any{"auths": map[string]any{f.Addr: map[string]any{"registrytoken": "mine"}}})
 	if _, err := fetch(newClient(t, Options{DockerConfig: dir}), mustRef(t, f.Addr+"/app"), ""); err != nil {
 		t.Error(err)
@@ -242,7 +242,7 @@ func TestTokenServerTrouble(t *testing.T) {
 		"file:///etc/passwd":            "names a token server that is no address",
 		"http://unknown.example/tokens": "wants the password sent in the clear to unknown.example",
 	} {
-		f.Hook = (&tokenServer{t: t, issued: map[string]int{}}).gate(realm)
+		f.SetHook((&tokenServer{t: t, issued: map[string]int{}}).gate(realm))
 		dir := dockerConfig(t, map[string]any{"auths": map[string]any{f.Addr: basicAuth("u", "p")}})
 		_, err := fetch(newClient(t, Options{DockerConfig: dir}), mustRef(t, f.Addr+"/app"), "")
 		contains(t, err, want)
@@ -258,7 +258,7 @@ func TestHiddenRepository(t *testing.T) {
 	f := rt.NewFake(t)
 	f.Add("app", "latest", sample(t, "linux/amd64", false, 100))
 	want := "Basic " + base64.StdEncoding.EncodeToString([]byte("u:p"))
-	f.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+	f.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 		switch {
 		case r.Header.Get("Authorization") == want:
 			return false
@@ -269,7 +269,7 @@ func TestHiddenRepository(t *testing.T) {
 			rt.Refuse(w, 404, "NAME_UNKNOWN", "unknown")
 		}
 		return true
-	}
+	})
 	dir := dockerConfig(t, map[string]any{"auths": map[string]any{f.Addr: basicAuth("u", "p")}})
 	if _, err := fetch(newClient(t, Options{DockerConfig: dir}), mustRef(t, f.Addr+"/app"), ""); err != nil {
 		t.Error(err)
@@ -296,7 +296,7 @@ func TestRedirectsCarryNoCredentials(t *testing.T) {
 	t.Cleanup(storage.Close)
 	f := rt.NewFake(t)
 	f.Add("app", "latest", img)
-	f.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+	f.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 		if r.Header.Get("Authorization") == "" {
 			w.Header().Set("WWW-Authenticate", `Basic realm="x"`)
 			w.WriteHeader(401)
@@ -307,7 +307,7 @@ func TestRedirectsCarryNoCredentials(t *testing.T) {
 			return true
 		}
 		return false
-	}
+	})
 	dir := dockerConfig(t, map[string]any{"auths": map[string]any{f.Addr: basicAuth("u", "p")}})
 	if _, err := fetch(newClient(t, Options{DockerConfig: dir}), mustRef(t, f.Addr+"/app"), ""); err != nil {
 		t.Error(err)

@@ -19,9 +19,9 @@ func hangUp() { panic(http.ErrAbortHandler) }
 
 // onBlob hooks into requests for layers.
 func onBlob(f *rt.Fake, hook func(w http.ResponseWriter, r *http.Request) bool) {
-	f.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+	f.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 		return strings.Contains(r.URL.Path, "/blobs/") && hook(w, r)
-	}
+	})
 }
 
 func TestBlobTrouble(t *testing.T) {
@@ -36,7 +36,7 @@ func TestBlobTrouble(t *testing.T) {
 		w.Write(b)
 		w.(http.Flusher).Flush()
 	}
-	ranges := 0
+	var ranges atomic.Int32
 	for _, tc := range []struct {
 		what string
 		hook func(w http.ResponseWriter, r *http.Request) bool
@@ -46,7 +46,7 @@ func TestBlobTrouble(t *testing.T) {
 		{"well-behaved", func(http.ResponseWriter, *http.Request) bool { return false }, "", nil},
 		{"drops the connection twice, can resume", func(w http.ResponseWriter, r *http.Request) bool {
 			if r.Header.Get("Range") != "" {
-				ranges++
+				ranges.Add(1)
 			}
 			if n.Add(1) <= 2 {
 				cw := &cutWriter{ResponseWriter: w, left: 300 << 10}
@@ -166,8 +166,8 @@ func TestBlobTrouble(t *testing.T) {
 		}
 		contains(t, err, tc.want)
 	}
-	if ranges != 2 {
-		t.Errorf("resuming asked for a range %d times, want 2", ranges)
+	if n := ranges.Load(); n != 2 {
+		t.Errorf("resuming asked for a range %d times, want 2", n)
 	}
 }
 
@@ -261,9 +261,9 @@ func TestUnreachable(t *testing.T) {
 	c := newClient(t, Options{})
 	c.patience.header = 200 * time.Millisecond
 	silent := rt.NewFake(t)
-	silent.Hook = func(w http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true }
+	silent.SetHook(func(w http.ResponseWriter, r *http.Request) bool { <-r.Context().Done(); return true })
 	slam := rt.NewFake(t)
-	slam.Hook = func(w http.ResponseWriter, r *http.Request) bool { hangUp(); return true }
+	slam.SetHook(func(w http.ResponseWriter, r *http.Request) bool { hangUp(); return true })
 	c.route(map[string]string{"index.docker.io:443": "no-such-host.invalid:443"})
 	for addr, want := range map[string]string{
 		rt.FreeAddr(t):         "connection refused: is a registry running there?",

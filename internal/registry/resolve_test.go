@@ -86,7 +86,7 @@ func TestRealRegistry(t *testing.T) {
 
 func TestTagPages(t *testing.T) {
 	f := rt.NewFake(t)
-	f.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+	f.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.HasSuffix(r.URL.Path, "/tags/list") {
 			return false
 		}
@@ -98,7 +98,7 @@ func TestTagPages(t *testing.T) {
 		}
 		json.NewEncoder(w).Encode(map[string]any{"tags": page})
 		return true
-	}
+	})
 	tags, err := newClient(t, Options{}).Tags(context.Background(), mustRef(t, f.Addr+"/x"))
 	if err != nil || !slices.Equal(tags, []string{"a", "b", "c"}) {
 		t.Errorf("tags: %v, %v", tags, err)
@@ -116,13 +116,13 @@ func TestMirrors(t *testing.T) {
 	}
 	both := func() *Client { return setup(mirror.URL, second.URL+"/sub/") }
 
-	second.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+	second.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 		if !strings.HasPrefix(r.URL.Path, "/sub/v2/") {
 			t.Errorf("the mirror's path is not used: %s", r.URL.Path)
 		}
 		r.URL.Path = strings.TrimPrefix(r.URL.Path, "/sub")
 		return false
-	}
+	})
 
 	// Nobody has it.
 	_, err := fetch(both(), mustRef(t, hub), "")
@@ -150,14 +150,14 @@ func TestMirrors(t *testing.T) {
 	}
 	// A mirror loses a blob: the registry has it.
 	lost := img.Layers[0].Digest
-	second.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+	second.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 		r.URL.Path = strings.TrimPrefix(r.URL.Path, "/sub")
 		if strings.HasSuffix(r.URL.Path, lost) {
 			rt.Refuse(w, 404, "BLOB_UNKNOWN", "gone")
 			return true
 		}
 		return false
-	}
+	})
 	if _, err := fetch(c, mustRef(t, hub), ""); err != nil {
 		t.Error(err)
 	}
@@ -325,23 +325,23 @@ func TestBadManifests(t *testing.T) {
 	}
 
 	// Content that is not what its digest says.
-	f.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+	f.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 		if strings.HasSuffix(r.URL.Path, "/manifests/"+img.Digest) {
 			w.Header().Set("Content-Type", rt.OCIManifest)
 			w.Write(append([]byte(" "), img.Manifest...))
 			return true
 		}
 		return false
-	}
+	})
 	_, err := fetch(c, mustRef(t, f.Addr+"/app@"+img.Digest), "")
 	contains(t, err, "is not what it should be")
 	if !errors.Is(err, ErrDigest) {
 		t.Errorf("%v is not ErrDigest", err)
 	}
-	f.Hook = func(w http.ResponseWriter, r *http.Request) bool {
+	f.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
 		w.Write(make([]byte, maxManifest+1))
 		return true
-	}
+	})
 	_, err = fetch(c, mustRef(t, f.Addr+"/app:good"), "")
 	contains(t, err, "too big")
 }

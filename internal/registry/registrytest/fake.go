@@ -11,14 +11,16 @@ import (
 	"time"
 )
 
-// Fake is a registry in memory. Hook, when set, sees each request first and
-// reports whether it has answered it.
+// Hook sees a request first and reports whether it has answered it.
+type Hook func(w http.ResponseWriter, r *http.Request) bool
+
+// Fake is a registry in memory.
 type Fake struct {
 	Addr string // host:port
 	URL  string
-	Hook func(w http.ResponseWriter, r *http.Request) bool
 
 	mu        sync.Mutex
+	hook      Hook
 	manifests map[string]manifest // by "repo/tag" and "repo/digest"
 	blobs     map[string][]byte
 	seen      []string
@@ -67,6 +69,13 @@ func (f *Fake) SetBlob(digest string, b []byte) {
 	f.blobs[digest] = b
 }
 
+// SetHook puts a hook before the registry's own answers, or none.
+func (f *Fake) SetHook(h Hook) {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	f.hook = h
+}
+
 // Seen returns the requests so far, as "GET /v2/…", and forgets them.
 func (f *Fake) Seen() []string {
 	f.mu.Lock()
@@ -79,8 +88,9 @@ func (f *Fake) Seen() []string {
 func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 	f.mu.Lock()
 	f.seen = append(f.seen, r.Method+" "+r.URL.Path)
+	hook := f.hook
 	f.mu.Unlock()
-	if f.Hook != nil && f.Hook(w, r) {
+	if hook != nil && hook(w, r) {
 		return
 	}
 	f.Serve(w, r)
