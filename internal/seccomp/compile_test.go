@@ -80,15 +80,14 @@ func compare(t *testing.T, o *oracle, prog []byte) {
 			t.Fatalf("%s %v: %v", o.goarch, d, err)
 		}
 		if got != want {
-			t.Fatalf("%s caps %v: call %d (%s) arch %#x args %#x: got %#x, want %#x", o.goarch, o.caps, d.nr,
-				nameOf(0, d.nr), d.arch, d.args, got, want)
+			t.Fatalf("%s caps %v: call %d arch %#x args %#x: got %#x, want %#x", o.goarch, o.caps, d.nr, d.arch, d.args, got, want)
 		}
 	}
 	for _, a := range machine(o.goarch) {
 		for _, nr := range numbers(a) {
 			d := callData{nr: nr, arch: a.audit()}
 			ask(d)
-			name := nameOf(a, nr&^x32Bit)
+			name := o.name[a][nr&^x32Bit]
 			if !conditional(o.profile, name) {
 				continue
 			}
@@ -140,7 +139,7 @@ func TestDefaultProfile(t *testing.T) {
 				if err != nil {
 					t.Fatal(err)
 				}
-				o := &oracle{docker.DefaultProfile(), goarch, caps, kernel}
+				o := newOracle(docker.DefaultProfile(), goarch, caps, kernel)
 				compare(t, o, prog)
 				again, err := Compile(parsed, goarch, caps, kernel)
 				if err != nil {
@@ -179,13 +178,14 @@ func TestShort(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
+	o := newOracle(docker.DefaultProfile(), "amd64", usualCaps, Kernel{6, 1})
 	worst := 0
 	for nr := range uint32(512) {
 		_, steps, err := run(prog, &callData{nr: nr, arch: amd64.audit()})
 		if err != nil {
 			t.Fatal(err)
 		}
-		if name := nameOf(amd64, nr); !conditional(docker.DefaultProfile(), name) {
+		if name := o.name[amd64][nr]; !conditional(docker.DefaultProfile(), name) {
 			worst = max(worst, steps)
 		}
 	}
@@ -216,7 +216,7 @@ func TestRandomProfiles(t *testing.T) {
 		if err := check(prog); err != nil {
 			t.Fatalf("%s: %v", text, err)
 		}
-		o := &oracle{p, goarch, usualCaps, Kernel{5, 10}}
+		o := newOracle(p, goarch, usualCaps, Kernel{5, 10})
 		for _, a := range machine(goarch) {
 			for range 1500 {
 				c := calls[rng.IntN(len(calls))]
@@ -318,7 +318,7 @@ func TestLongJumps(t *testing.T) {
 			t.Fatal(err)
 		}
 		t.Logf("%s: %d instructions", goarch, len(prog)/8)
-		compareWithout386Multiplexer(t, &oracle{p, goarch, nil, Kernel{6, 1}}, prog)
+		compareWithout386Multiplexer(t, newOracle(p, goarch, nil, Kernel{6, 1}), prog)
 	}
 }
 

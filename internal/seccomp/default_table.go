@@ -35,9 +35,9 @@ var defaultProfile = Profile{
 				369, 370, 371, 372, 373, 374, 376, 378, 379, 380, 381, 382, 383, 384, 385, 386,
 				387, 388, 362, 389, 390, 363, 364, 392, 393, 394, 395, 397, 398, 399, 400, 401,
 				403, 405, 406, 408, 409, 412, 413, 414, 416, 417, 418, 419, 420, 421, 426, 427,
-				428, 429, 431, 434, 436, 437, 438, 439, 440, 441, 442, 443, 444, 445, 446, 447,
-				448, 449, 450, 451, 452, 453, 454, 456, 458, 461, 462, 463, 466, 472, 473, 474,
-				475, 476, 480, 482, 483, 484, 485, 486,
+				428, 429, 431, 433, 435, 436, 437, 438, 439, 440, 441, 442, 443, 444, 445, 446,
+				447, 448, 449, 450, 451, 452, 453, 455, 457, 460, 461, 462, 465, 471, 472, 473,
+				474, 475, 479, 481, 482, 483, 484, 485,
 			},
 			action: allow,
 		},
@@ -249,7 +249,7 @@ var defaultProfile = Profile{
 		{ // bpf to unshare
 			calls: []uint16{
 				16, 39, 40, 70, 90, 92, 93, 94, 195, 199, 200, 201, 222, 223, 224, 258,
-				266, 299, 300, 366, 375, 377, 435, 459, 460, 464,
+				266, 299, 300, 366, 375, 377, 434, 458, 459, 463,
 			},
 			action:   allow,
 			includes: condition{caps: []string{"CAP_SYS_ADMIN"}},
@@ -308,7 +308,7 @@ var defaultProfile = Profile{
 			includes: condition{caps: []string{"CAP_SYS_TIME"}},
 		},
 		{ // vhangup
-			calls:    []uint16{477},
+			calls:    []uint16{476},
 			action:   allow,
 			includes: condition{caps: []string{"CAP_SYS_TTY_CONFIG"}},
 		},
@@ -318,7 +318,7 @@ var defaultProfile = Profile{
 			includes: condition{caps: []string{"CAP_SYS_NICE"}},
 		},
 		{ // syslog
-			calls:    []uint16{435},
+			calls:    []uint16{434},
 			action:   allow,
 			includes: condition{caps: []string{"CAP_SYSLOG"}},
 		},

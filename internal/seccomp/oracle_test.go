@@ -16,6 +16,29 @@ type oracle struct {
 	goarch  string
 	caps    []string
 	kernel  Kernel
+
+	byName map[string][]*docker.Syscall // the rules that exist, in order
+	last   [archCount]int64             // the newest call they mention
+	name   [archCount]map[uint32]string
+}
+
+func newOracle(p *docker.Seccomp, goarch string, caps []string, kernel Kernel) *oracle {
+	o := &oracle{profile: p, goarch: goarch, caps: caps, kernel: kernel, byName: make(map[string][]*docker.Syscall)}
+	for _, r := range o.rules() {
+		for _, n := range namesOf(r) {
+			o.byName[n] = append(o.byName[n], r)
+		}
+	}
+	for _, a := range machine(goarch) {
+		o.last[a] = o.newest(a)
+		o.name[a] = make(map[uint32]string)
+		for _, c := range calls {
+			if c.nr[a] >= 0 && c.name != "sync_file_range2" {
+				o.name[a][uint32(c.nr[a])] = c.name
+			}
+		}
+	}
+	return o
 }
 
 // verdict is what should become of a call.
@@ -30,24 +53,19 @@ func (o *oracle) verdict(d *callData) uint32 {
 		}
 		return unix.SECCOMP_RET_KILL_PROCESS
 	}
-	name := nameOf(a, nr)
+	name := o.name[a][nr]
 	def := o.action(o.profile.DefaultAction, o.profile.DefaultErrnoRet)
-	if newest := o.newest(a); newest >= 0 && int64(nr) > newest && (a != arm || nr < armPrivate) && o.refuses() {
+	if newest := o.last[a]; newest >= 0 && int64(nr) > newest && (a != arm || nr < armPrivate) && o.refuses() {
 		return unix.SECCOMP_RET_ERRNO | uint32(unix.ENOSYS)
 	}
 	// Rules without conditions first.
-	for _, r := range o.rules() {
-		act := o.action(r.Action, r.ErrnoRet)
-		if act != def && slices.Contains(namesOf(r), name) && len(r.Args) == 0 {
+	for _, r := range o.byName[name] {
+		if act := o.action(r.Action, r.ErrnoRet); act != def && len(r.Args) == 0 {
 			return act
 		}
 	}
-	for _, r := range o.rules() {
-		act := o.action(r.Action, r.ErrnoRet)
-		if act == def || len(r.Args) == 0 {
-			continue
-		}
-		if slices.Contains(namesOf(r), name) && argsMatch(a, r.Args, d) {
+	for _, r := range o.byName[name] {
+		if act := o.action(r.Action, r.ErrnoRet); act != def && argsMatch(a, r.Args, d) {
 			return act
 		}
 	}
@@ -80,15 +98,6 @@ func (o *oracle) lists(a archID) bool {
 		}
 	}
 	return slices.Contains(o.profile.Architectures, name[a])
-}
-
-func nameOf(a archID, nr uint32) string {
-	for _, c := range calls {
-		if c.nr[a] >= 0 && uint32(c.nr[a]) == nr && c.name != "sync_file_range2" {
-			return c.name
-		}
-	}
-	return ""
 }
 
 func namesOf(r *docker.Syscall) []string {

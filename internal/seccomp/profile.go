@@ -76,23 +76,23 @@ func (k Kernel) atLeast(o Kernel) bool {
 type jsonProfile struct {
 	specs.LinuxSeccomp
 	ArchMap []struct {
-		Architecture     specs.Arch
-		SubArchitectures []specs.Arch
-	}
-	Syscalls []*jsonRule
+		Architecture     specs.Arch   `json:"architecture"`
+		SubArchitectures []specs.Arch `json:"subArchitectures"`
+	} `json:"archMap"`
+	Syscalls []*jsonRule `json:"syscalls"`
 }
 
 type jsonRule struct {
 	specs.LinuxSyscall
-	Name     string // the form of old times: one name
-	Includes *jsonCondition
-	Excludes *jsonCondition
+	Name     string         `json:"name"` // the form of old times: one name
+	Includes *jsonCondition `json:"includes"`
+	Excludes *jsonCondition `json:"excludes"`
 }
 
 type jsonCondition struct {
-	Caps      []string
-	Arches    []string
-	MinKernel string
+	Caps      []string `json:"caps"`
+	Arches    []string `json:"arches"`
+	MinKernel string   `json:"minKernel"`
 }
 
 // Parse reads a profile in Docker's JSON format.

@@ -47,7 +47,8 @@ func readCalls(dir string) (table, error) {
 			t.set(strings.ToLower(strings.TrimPrefix(f[0], "SYS_")), column, n)
 		}
 	}
-	delete(t, "arch_specific_syscall") // a range of numbers, not a call
+	delete(t, "arch_specific_syscall") // neither is a call
+	delete(t, "syscall_mask")
 	for i, name := range []string{"breakpoint", "cacheflush", "usr26", "usr32", "set_tls", "get_tls"} {
 		t.set(name, arm, 0xf0001+i)
 	}
@@ -80,7 +81,8 @@ func (t table) addX32() {
 		rt_tgsigqueueinfo recvmmsg sendmmsg process_vm_readv process_vm_writev setsockopt getsockopt
 		io_setup io_submit execveat preadv2 pwritev2`)
 	never := strings.Fields(`uselib _sysctl create_module get_kernel_syms query_module nfsservctl
-		set_thread_area get_thread_area epoll_ctl_old epoll_wait_old vserver uretprobe uprobe`)
+		set_thread_area get_thread_area epoll_ctl_old epoll_wait_old vserver uretprobe uprobe
+		map_shadow_stack`)
 	for name, r := range t {
 		if r[amd64] >= 0 && !slices.Contains(own, name) && !slices.Contains(never, name) {
 			t.set(name, x32, r[amd64])
