@@ -113,7 +113,7 @@ func (e *Engine) keepVolumes(names []string) error {
 		}
 		if err == nil {
 			r.For, r.Maker = "", nil
-			err = state.WriteJSON(e.dir.Path("volumes", name, volumeMetaFile), &r)
+			err = writeVolume(e.dir.Path("volumes", name, volumeMetaFile), r)
 		}
 		if err != nil {
 			return wrapError("keep volume "+name, err)
