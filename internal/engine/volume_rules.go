@@ -7,8 +7,6 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
-
-	"berth/internal/state"
 )
 
 // wrapError puts words before an error and keeps its kind. Nil stays nil.
