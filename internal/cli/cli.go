@@ -7,17 +7,18 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 
 	"github.com/spf13/cobra"
 
 	"berth/internal/engine"
+	"berth/internal/pull"
 )
 
 // Env is what a command sees of the process it runs in.
 type Env struct {
 	Stdin, Stdout, Stderr *os.File
 	LookupEnv             func(name string) (value string, set bool)
-	Puller                engine.Puller // how missing images are fetched
 }
 
 // app is one call of the program.
@@ -25,8 +26,6 @@ type app struct {
 	env  Env
 	name string // what we were called by: berth or docker
 	set  settings
-
-	engine *engine.Engine
 }
 
 // Main carries out one command and returns the exit code. args[0] is the name
@@ -53,6 +52,9 @@ func (a *app) finish(err error) int {
 	if err == nil {
 		return 0
 	}
+	if errors.Is(err, context.Canceled) {
+		return 128 + int(syscall.SIGINT) // whoever pressed Ctrl-C knows
+	}
 	code := 1
 	var coded interface{ ExitCode() int }
 	if errors.As(err, &coded) {
@@ -64,14 +66,19 @@ func (a *app) finish(err error) int {
 	return code
 }
 
-// open opens the engine, once.
+// open opens the engine.
 func (a *app) open() (*engine.Engine, error) {
-	if a.engine != nil {
-		return a.engine, nil
+	return engine.Open(engine.Options{Root: a.set.root})
+}
+
+// openToPull opens the engine for a command that may need an image which is
+// not here.
+func (a *app) openToPull() (*engine.Engine, error) {
+	cfg, err := engine.LoadConfig("")
+	if err != nil {
+		return nil, err
 	}
-	e, err := engine.Open(engine.Options{Root: a.set.root, Puller: a.env.Puller})
-	a.engine = e
-	return e, err
+	return engine.Open(engine.Options{Root: a.set.root, Puller: pull.FromConfig(cfg, a.name, engine.Version().Version)})
 }
 
 // dispatch finds the command that args ask for, builds it and runs it.

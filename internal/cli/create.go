@@ -24,7 +24,7 @@ func (a *app) createCommand() *cobra.Command {
 			return err
 		}
 		defer cid.close()
-		e, err := a.open()
+		e, err := a.openToPull()
 		if err != nil {
 			return engineFailure(err)
 		}

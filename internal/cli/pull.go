@@ -23,7 +23,7 @@ func (a *app) pullCommand() *cobra.Command {
 	f.Bool("disable-content-trust", true, "Skip image verification")
 	f.Lookup("disable-content-trust").Hidden = true
 	c.RunE = func(c *cobra.Command, args []string) error {
-		e, err := a.open()
+		e, err := a.openToPull()
 		if err != nil {
 			return err
 		}

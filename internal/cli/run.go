@@ -49,7 +49,7 @@ func (a *app) runDetached(c *cobra.Command, o *creation, args []string) error {
 	defer cid.close()
 	cfg := opt.Config
 	cfg.AttachStdin, cfg.AttachStdout, cfg.AttachStderr, cfg.StdinOnce = false, false, false, false
-	e, err := a.open()
+	e, err := a.openToPull()
 	if err != nil {
 		return engineFailure(err)
 	}
@@ -79,7 +79,7 @@ func (a *app) runAttached(c *cobra.Command, o *creation, args []string, sigProxy
 		return err
 	}
 	defer cid.close()
-	e, err := a.open()
+	e, err := a.openToPull()
 	if err != nil {
 		return engineFailure(err)
 	}

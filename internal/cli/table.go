@@ -145,9 +145,12 @@ func laterCommand(path string) bool {
 // nearest returns the command that was probably meant.
 func nearest(path string, all []verb) string {
 	best, bestDistance := "", 3
+	if len(path) < 4 {
+		bestDistance = 2 // any three letters are near to something
+	}
 	for _, v := range all {
 		for _, p := range v.paths {
-			if d := distance(path, p); d < bestDistance && d < len(path) {
+			if d := distance(path, p); d < bestDistance {
 				best, bestDistance = p, d
 			}
 		}

@@ -5,6 +5,7 @@ import (
 	"encoding/json"
 	"fmt"
 	"io"
+	"text/template"
 )
 
 // Inspect prints objects: all of them as one JSON array, or each through the
@@ -29,21 +30,29 @@ func Inspect(w io.Writer, source string, objects []any) error {
 	t.Option("missingkey=error")
 	var b bytes.Buffer
 	for _, o := range objects {
-		start := b.Len()
-		if err := t.Execute(&b, o); err != nil {
-			b.Truncate(start)
-			bare, jsonErr := bareJSON(o)
-			if jsonErr != nil {
-				return jsonErr
-			}
-			if t.Execute(&b, bare) != nil {
-				return fmt.Errorf("template parsing error: %w", err)
-			}
+		if err := executeEither(&b, t, o); err != nil {
+			return err
 		}
-		b.WriteByte('\n')
 	}
 	_, err = w.Write(b.Bytes())
 	return err
+}
+
+// executeEither runs a template over an object, and if that has no such field
+// over its JSON form.
+func executeEither(b *bytes.Buffer, t *template.Template, o any) error {
+	start := b.Len()
+	if err := t.Execute(b, o); err != nil {
+		b.Truncate(start)
+		bare, jsonErr := bareJSON(o)
+		if jsonErr != nil {
+			return jsonErr
+		}
+		if t.Execute(b, bare) != nil {
+			return fmt.Errorf("template parsing error: %w", err)
+		}
+	}
+	return b.WriteByte('\n')
 }
 
 func inspectArray(w io.Writer, objects []any) error {
@@ -83,15 +92,5 @@ func One(w io.Writer, source string, object any) error {
 		}
 		return err
 	}
-	t, err := parse(source)
-	if err != nil {
-		return err
-	}
-	var b bytes.Buffer
-	if err := t.Execute(&b, object); err != nil {
-		return err
-	}
-	b.WriteByte('\n')
-	_, err = w.Write(b.Bytes())
-	return err
+	return Inspect(w, source, []any{object})
 }

@@ -43,3 +43,6 @@ func Pairs(m map[string]string) string {
 	}
 	return strings.Join(out, ",")
 }
+
+// HumanSize writes a number of bytes with four digits.
+func HumanSize(n uint64) string { return units.HumanSize(float64(n)) }

@@ -1,0 +1,39 @@
+package cli
+
+import (
+	"bufio"
+	"fmt"
+	"io"
+	"strings"
+
+	"github.com/spf13/pflag"
+)
+
+// formatFlag declares --format of a listing.
+func formatFlag(f *pflag.FlagSet) *string {
+	return f.String("format", "", `Format output using a custom template:
+'table':            Print output in table format with column headers (default)
+'table TEMPLATE':   Print output in table format using the given Go template
+'json':             Print in JSON format
+'TEMPLATE':         Print output using the given Go template.
+Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates`)
+}
+
+// inspectFlag declares --format of an inspection.
+func inspectFlag(f *pflag.FlagSet) *string {
+	return f.StringP("format", "f", "", `Format output using a custom template:
+'json':             Print in JSON format
+'TEMPLATE':         Print output using the given Go template.
+Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates`)
+}
+
+// confirm asks whether to go on. No answer is no.
+func (a *app) confirm(warning string) bool {
+	fmt.Fprintf(a.env.Stdout, "WARNING! %s\nAre you sure you want to continue? [y/N] ", warning)
+	line, err := bufio.NewReader(a.env.Stdin).ReadString('\n')
+	if err != nil && (err != io.EOF || line == "") {
+		fmt.Fprintln(a.env.Stdout)
+	}
+	answer := strings.ToLower(strings.TrimSpace(line))
+	return answer == "y" || answer == "yes"
+}
