@@ -154,7 +154,7 @@ func Sweep(f Facts, live func(id string) bool) int {
 			trees = append(trees, t)
 		}
 	}
-	n := 0
+	groups := map[string]*Group{}
 	for _, t := range trees {
 		if t.mount == "" {
 			continue
@@ -162,15 +162,33 @@ func Sweep(f Facts, live func(id string) bool) int {
 		for _, base := range f.bases(t, t == f.v2, "") {
 			for _, dir := range subgroups(base) {
 				id := filepath.Base(dir)
-				st, err := os.Stat(dir)
-				if err != nil || time.Since(st.ModTime()) < sweepAge || live(id) || len(pidsBelow(dir)) > 0 {
-					continue
+				if groups[id] == nil {
+					groups[id] = &Group{}
 				}
-				if removeTree(dir) == nil {
-					n++
-				}
+				groups[id].Dirs = append(groups[id].Dirs, dir)
+			}
+		}
+	}
+	n := 0
+	for id, g := range groups {
+		if !live(id) && g.abandoned() {
+			n++
+			for _, dir := range g.Dirs {
+				removeTree(dir)
 			}
 		}
 	}
 	return n
+}
+
+// abandoned reports whether the group is empty and old in every tree. One that
+// is being joined is empty in some.
+func (g *Group) abandoned() bool {
+	for _, dir := range g.Dirs {
+		st, err := os.Stat(dir)
+		if err != nil || time.Since(st.ModTime()) < sweepAge || len(pidsBelow(dir)) > 0 {
+			return false
+		}
+	}
+	return true
 }
