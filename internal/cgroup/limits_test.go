@@ -419,3 +419,13 @@ func BenchmarkDetect(b *testing.B) {
 		Detect()
 	}
 }
+
+func BenchmarkSweep(b *testing.B) {
+	f, err := Detect()
+	if err != nil {
+		b.Fatal(err)
+	}
+	for b.Loop() {
+		Sweep(f, func(string) bool { return true })
+	}
+}
