@@ -11,6 +11,7 @@ import (
 	"net/http"
 	"strconv"
 	"strings"
+	"time"
 
 	"berth/internal/registry/ref"
 )
@@ -149,10 +150,11 @@ func (b *blob) giveUp(err error) error {
 
 // open connects so that the next byte read is the one at b.off.
 func (b *blob) open() error {
-	for {
-		if b.failures > 0 {
-			p := b.client.patience
-			if err := sleep(b.ctx, min(p.backoff<<(b.failures-1), p.longest)); err != nil {
+	p := b.client.patience
+	begun := time.Now()
+	for refused := 0; ; {
+		if n := b.failures + refused; n > 0 {
+			if err := sleep(b.ctx, min(p.backoff<<min(n-1, 10), p.longest/4)); err != nil {
 				return err
 			}
 		}
@@ -163,16 +165,16 @@ func (b *blob) open() error {
 		if b.ctx.Err() != nil {
 			return b.ctx.Err()
 		}
-		// A registry that has served us before may be restarting.
-		if errors.Is(err, ErrUnreachable) && b.off > 0 {
-			b.failures++
-			if b.failures < b.client.patience.tries {
-				continue
-			}
+		// The network may come back, a registry may be restarting: what we
+		// have is worth some waiting.
+		if errors.Is(err, ErrUnreachable) && b.off > 0 && time.Since(begun) < p.outage {
+			refused++
+			continue
 		}
 		if err := b.giveUp(err); err != nil {
 			return err
 		}
+		begun, refused = time.Now(), 0
 	}
 }
 

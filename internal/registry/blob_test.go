@@ -216,6 +216,48 @@ func TestBlobMovesToNextEndpoint(t *testing.T) {
 	}
 }
 
+// A registry that is restarted in the middle of a layer is waited for; one
+// that stays away is not waited for very long.
+func TestBlobOutage(t *testing.T) {
+	s := rt.Start(t, rt.Options{})
+	img := sample(t, "linux/amd64", false, 24<<20)
+	s.Push(t, "app", "latest", img)
+	r := mustRef(t, s.Addr+"/app")
+	d := Descriptor{Digest: img.Layers[0].Digest, Size: img.Layers[0].Size}
+	for _, comesBack := range []bool{true, false} {
+		c := newClient(t, Options{})
+		if comesBack {
+			c.patience.outage = time.Minute
+		}
+		b, err := c.Blob(context.Background(), r, d)
+		if err != nil {
+			t.Fatal(err)
+		}
+		defer b.Close()
+		if _, err := io.CopyN(io.Discard, b, 1<<20); err != nil {
+			t.Fatal(err)
+		}
+		s.Stop()
+		back := make(chan bool)
+		if comesBack {
+			go func() {
+				defer close(back)
+				time.Sleep(100 * time.Millisecond)
+				s.Restart(t)
+			}()
+		}
+		n, err := io.Copy(io.Discard, b)
+		if comesBack {
+			if err != nil || n != d.Size-1<<20 {
+				t.Errorf("after a restart: %d bytes, %v", n, err)
+			}
+			<-back
+			continue
+		}
+		contains(t, err, "cannot reach registry "+s.Addr+": connection refused")
+	}
+}
+
 func TestBlobCancelled(t *testing.T) {
 	f := rt.NewFake(t)
 	body := []byte(noise(1 << 20))

@@ -60,6 +60,7 @@ type patience struct {
 	backoff time.Duration // before the second try, doubled for each further one
 	longest time.Duration // the most we wait because a registry asks us to
 	tries   int           // without progress
+	outage  time.Duration // for a registry that has served us and cannot be reached now
 }
 
 // New returns a client. It opens nothing yet.
@@ -86,7 +87,7 @@ func New(opt Options) (*Client, error) {
 		transports: map[string]*http.Transport{},
 		patience: patience{
 			dial: 15 * time.Second, tls: 15 * time.Second, header: time.Minute, blob: 5 * time.Minute,
-			idle: time.Minute, backoff: 250 * time.Millisecond, longest: 30 * time.Second, tries: 6,
+			idle: 30 * time.Second, backoff: 250 * time.Millisecond, longest: 30 * time.Second, tries: 6, outage: 2 * time.Minute,
 		},
 	}
 	c.dial = (&net.Dialer{Timeout: c.patience.dial, KeepAlive: 15 * time.Second}).DialContext

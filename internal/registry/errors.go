@@ -121,7 +121,7 @@ func (ep *endpoint) reason(err error) string {
 	case errors.As(err, &unknown):
 		return fmt.Sprintf("its certificate is signed by nobody this machine trusts: put the CA into %s or list %q in \"insecure-registries\"", ep.client.caHint(ep.host), ep.host)
 	case errors.As(err, &cert):
-		return fmt.Sprintf("its certificate is no good: %v", cert.Err)
+		return fmt.Sprintf("its certificate is no good: %s (list %q in \"insecure-registries\" to use it all the same)", oneLine(cert.Err.Error()), ep.host)
 	case errors.Is(err, http.ErrSchemeMismatch):
 		return fmt.Sprintf("it speaks plain HTTP: list %q in \"insecure-registries\" to allow that", ep.host)
 	case errors.Is(err, io.EOF), errors.Is(err, io.ErrUnexpectedEOF), errors.Is(err, syscall.ECONNRESET):

@@ -60,7 +60,7 @@ func newClient(t *testing.T, opt Options) *Client {
 		t.Fatal(err)
 	}
 	c.patience = patience{dial: 2 * time.Second, tls: 2 * time.Second, header: 2 * time.Second, blob: 2 * time.Second,
-		idle: 300 * time.Millisecond, backoff: 2 * time.Millisecond, longest: time.Second, tries: 4}
+		idle: 300 * time.Millisecond, backoff: 2 * time.Millisecond, longest: time.Second, tries: 4, outage: 300 * time.Millisecond}
 	t.Cleanup(c.Close)
 	return c
 }

@@ -117,6 +117,16 @@ func (s *Server) Stop() {
 	}
 }
 
+// Restart starts a stopped registry again, with its address and storage.
+func (s *Server) Restart(t testing.TB) {
+	t.Helper()
+	bin, err := exec.LookPath("docker-registry")
+	if err != nil {
+		t.Fatal(err)
+	}
+	s.run(t, bin)
+}
+
 // FreeAddr returns a loopback address that nobody listens on.
 func FreeAddr(t testing.TB) string {
 	t.Helper()
