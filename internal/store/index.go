@@ -65,7 +65,8 @@ func (s *Store) writeIndex(_ *state.Tx, ix index) error {
 	return state.WriteFile(s.dir.Path("oci", "index.json"), append(b, '\n'), 0o600)
 }
 
-// Tag makes the full name stand for the manifest d, which must be stored. A
+// Tag makes the full name stand for the manifest d, which must be stored; of
+// the descriptor only the digest is needed. A
 // name with a digest may stand for several manifests: one per platform of what
 // the registry calls by that digest. What the name stood for before keeps its
 // other names, or none.
@@ -101,13 +102,17 @@ func (s *Store) Untag(name string) (existed bool, err error) {
 	return existed, err
 }
 
-// complete checks that a descriptor leads to a stored image and notes the ID
-// of that in it.
+// complete checks that a descriptor leads to a stored image, and fills in what
+// the manifest says.
 func (s *Store) complete(d Descriptor) (Descriptor, error) {
-	m, err := s.Manifest(d.Digest)
+	m, size, err := s.manifest(d.Digest)
 	if err != nil {
 		return d, err
 	}
+	if d.MediaType == "" {
+		d.MediaType = m.MediaType
+	}
+	d.Size = size
 	if _, ok := Hex(m.Config.Digest); !ok {
 		return d, fmt.Errorf("manifest %s names no image configuration", d.Digest)
 	}

@@ -92,15 +92,22 @@ func (s *Store) Get(digest string) ([]byte, error) {
 
 // Manifest returns a stored manifest.
 func (s *Store) Manifest(digest string) (Manifest, error) {
-	var m Manifest
+	m, _, err := s.manifest(digest)
+	return m, err
+}
+
+func (s *Store) manifest(digest string) (m Manifest, size int64, err error) {
 	b, err := s.Get(digest)
 	if err != nil {
-		return m, err
+		return m, 0, err
 	}
 	if err := json.Unmarshal(b, &m); err != nil {
-		return m, &DamagedError{Digest: digest, Cause: err}
+		return m, 0, &DamagedError{Digest: digest, Cause: err}
 	}
-	return m, nil
+	if m.MediaType == "" {
+		m.MediaType = MediaTypeManifest
+	}
+	return m, int64(len(b)), nil
 }
 
 // blobPath is called only with digests that Hex has accepted.

@@ -1,0 +1,235 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"strings"
+	"time"
+
+	"github.com/moby/moby/api/types/image"
+	"github.com/moby/moby/api/types/storage"
+
+	"berth/internal/hello"
+	"berth/internal/registry/platform"
+	"berth/internal/registry/ref"
+	"berth/internal/store"
+)
+
+// noImage is the answer for an image that is not there, in the words Docker
+// uses: the name with the tag it stands for.
+func noImage(text string) error {
+	name := text
+	if r, err := ref.Parse(text); err == nil {
+		name = r.Familiar()
+	} else if !isHex(strings.TrimPrefix(text, "sha256:")) {
+		return &Error{Kind: ErrInvalid, Text: err.Error()}
+	}
+	return &Error{Kind: ErrNotFound, Text: "No such image: " + name}
+}
+
+// imageError words what the store answers about an image.
+func imageError(text string, err error) error {
+	switch {
+	case errors.Is(err, store.ErrNotFound):
+		return noImage(text)
+	case errors.Is(err, store.ErrAmbiguous):
+		return &Error{Kind: ErrInvalid, Text: err.Error()}
+	}
+	return err
+}
+
+// image returns the image that text names.
+func (e *Engine) image(text string) (store.Image, error) {
+	img, err := e.images.Find(text)
+	if err != nil {
+		return img, imageError(text, err)
+	}
+	return img, nil
+}
+
+// Policies of getting the image of a new container.
+const (
+	pullMissing = "missing"
+	pullAlways  = "always"
+	pullNever   = "never"
+)
+
+// imageFor returns the image for a new container and pulls it if it must.
+func (e *Engine) imageFor(ctx context.Context, name, platformName, policy string, progress Progress) (store.Image, error) {
+	switch policy {
+	case "", pullMissing, pullAlways, pullNever:
+	default:
+		return store.Image{}, &Error{Kind: ErrInvalid, Text: fmt.Sprintf("invalid pull option: '%s': must be one of %q, %q or %q", policy, pullAlways, pullMissing, pullNever)}
+	}
+	if isHello(name) {
+		return e.ensureHello(ctx)
+	}
+	if policy != pullAlways {
+		img, err := e.usableImage(name, platformName)
+		if err == nil || policy == pullNever || !errors.Is(err, ErrNotFound) {
+			return img, err
+		}
+	}
+	if _, err := ref.Parse(name); err != nil {
+		return store.Image{}, noImage(name)
+	}
+	res, err := e.ImagePull(ctx, PullOptions{Ref: name, Platform: platformName, Progress: progress})
+	if err != nil {
+		return store.Image{}, err
+	}
+	if progress != nil {
+		progress.Message("Digest: " + res.Digest)
+		progress.Message("Status: " + pullStatus(res))
+	}
+	return e.image(res.ImageID)
+}
+
+func pullStatus(res PullResult) string {
+	name := res.Ref
+	if r, err := ref.Parse(res.Ref); err == nil {
+		name = r.Familiar()
+	}
+	if res.UpToDate {
+		return "Image is up to date for " + name
+	}
+	return "Downloaded newer image for " + name
+}
+
+// usableImage returns the image name if it is whole and fits the platform
+// asked for. An image whose layers were removed by hand counts as missing, so
+// that it is pulled again.
+func (e *Engine) usableImage(name, platformName string) (store.Image, error) {
+	img, err := e.image(name)
+	if err != nil {
+		return img, err
+	}
+	if platformName != "" {
+		want, err := platform.Parse(platformName)
+		if err != nil {
+			return img, &Error{Kind: ErrInvalid, Text: err.Error()}
+		}
+		p := img.Platform()
+		if have := platform.New(p.OS, p.Architecture, p.Variant); want.Fit(have) == 0 {
+			return img, &Error{Kind: ErrNotFound, Text: fmt.Sprintf("image with reference %s was found but its platform (%s) does not match the specified platform (%s)", name, have, want)}
+		}
+	}
+	if _, err := e.stack(img.Layers); err != nil {
+		return img, &Error{Kind: ErrNotFound, Text: fmt.Sprintf("image %s is not whole: %v", name, err)}
+	}
+	return img, nil
+}
+
+// ImagePull brings an image from its registry.
+func (e *Engine) ImagePull(ctx context.Context, opt PullOptions) (PullResult, error) {
+	if isHello(opt.Ref) {
+		img, err := e.ensureHello(ctx)
+		return PullResult{Ref: hello.Name, Digest: img.ManifestDigest, ImageID: img.ID, UpToDate: true}, err
+	}
+	if e.puller == nil {
+		return PullResult{}, &Error{Kind: ErrNotSupported, Text: fmt.Sprintf("cannot pull %s: this program has no registry client", opt.Ref)}
+	}
+	return e.puller.Pull(ctx, e.images, opt)
+}
+
+// ImageInspect describes an image.
+func (e *Engine) ImageInspect(ctx context.Context, text string) (image.InspectResponse, error) {
+	img, err := e.image(text)
+	if err != nil {
+		return image.InspectResponse{}, err
+	}
+	c := &img.Config
+	out := image.InspectResponse{
+		ID: img.ID, RepoTags: familiar(img.Names), RepoDigests: familiar(img.RepoDigests),
+		Author: c.Author, Config: &c.Config,
+		Architecture: c.Architecture, Variant: c.Variant, Os: c.OS, OsVersion: c.OSVersion,
+		Size: e.images.LayerSize(img), GraphDriver: e.imageDriver(img),
+		RootFS:   image.RootFS{Type: "layers", Layers: img.Layers},
+		Metadata: image.Metadata{LastTagTime: img.Tagged},
+	}
+	if !img.Created.IsZero() {
+		out.Created = img.Created.Format(time.RFC3339Nano)
+	}
+	if n := len(c.History); n > 0 {
+		out.Comment = c.History[n-1].Comment
+	}
+	return out, nil
+}
+
+// imageDriver tells where the files of an image lie.
+func (e *Engine) imageDriver(img store.Image) *storage.DriverData {
+	d := &storage.DriverData{Name: e.driver(), Data: map[string]string{}}
+	if trees, err := e.stack(img.Layers); err == nil && len(trees) > 0 {
+		d.Data["UpperDir"] = trees[0]
+		if len(trees) > 1 {
+			d.Data["LowerDir"] = strings.Join(trees[1:], ":")
+		}
+	}
+	return d
+}
+
+// familiar writes full names the way people do.
+func familiar(names []string) []string {
+	out := make([]string, 0, len(names))
+	for _, n := range names {
+		if r, err := ref.Parse(n); err == nil {
+			n = r.Familiar()
+		}
+		out = append(out, n)
+	}
+	return out
+}
+
+// ImageHistory tells how an image was made, the latest step first.
+func (e *Engine) ImageHistory(ctx context.Context, text string) ([]image.HistoryResponseItem, error) {
+	img, err := e.image(text)
+	if err != nil {
+		return nil, err
+	}
+	var out []image.HistoryResponseItem
+	layers := img.Layers
+	for _, h := range img.Config.History {
+		item := image.HistoryResponseItem{ID: "<missing>", Comment: h.Comment, CreatedBy: h.CreatedBy}
+		if h.Created != nil {
+			item.Created = h.Created.Unix()
+		}
+		if !h.EmptyLayer && len(layers) > 0 {
+			item.Size = e.layersSize(layers[:1])
+			layers = layers[1:]
+		}
+		out = append([]image.HistoryResponseItem{item}, out...)
+	}
+	for _, l := range layers { // of which the image tells nothing
+		out = append([]image.HistoryResponseItem{{ID: "<missing>", Size: e.layersSize([]string{l})}}, out...)
+	}
+	if len(out) > 0 {
+		out[0].ID, out[0].Tags = img.ID, familiar(img.Names)
+	}
+	return out, nil
+}
+
+// ImageTag gives an image one more name. If another has that name, it loses it.
+func (e *Engine) ImageTag(ctx context.Context, src, dst string) error {
+	r, err := ref.Parse(dst)
+	if err != nil {
+		return &Error{Kind: ErrInvalid, Text: fmt.Sprintf("error parsing reference: %q is not a valid repository/tag: %v", dst, err)}
+	}
+	if r.IsDigested() {
+		return &Error{Kind: ErrInvalid, Text: "refusing to create a tag with a digest reference"}
+	}
+	if isHello(src) {
+		if _, err := e.ensureHello(ctx); err != nil {
+			return err
+		}
+	}
+	hold, err := e.images.Hold()
+	if err != nil {
+		return err
+	}
+	defer hold.Unlock()
+	img, err := e.image(src)
+	if err != nil {
+		return err
+	}
+	return e.images.Tag(r.String(), store.Descriptor{Digest: img.ManifestDigest})
+}

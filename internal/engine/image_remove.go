@@ -1,0 +1,235 @@
+package engine
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"slices"
+	"strings"
+
+	"github.com/moby/moby/api/types/image"
+
+	"berth/internal/registry/ref"
+	"berth/internal/store"
+)
+
+// ImageRemoveOptions says how an image goes. NoPrune is accepted for Docker's
+// sake: images here have no parents.
+type ImageRemoveOptions struct{ Force, NoPrune bool }
+
+// imageUsers is what containers need of images.
+type imageUsers struct {
+	of     map[string][]imageUser // by image ID
+	layers map[string]bool        // diff IDs
+}
+
+type imageUser struct {
+	id      string
+	running bool
+}
+
+// imageUsers looks through all containers. A container that cannot be read
+// might need anything, which is an error.
+func (e *Engine) imageUsers() (imageUsers, error) {
+	u := imageUsers{of: map[string][]imageUser{}, layers: map[string]bool{}}
+	ids, err := e.containerIDs()
+	if err != nil {
+		return u, err
+	}
+	for _, id := range ids {
+		r, st, err := e.load(id)
+		if errors.Is(err, ErrNotFound) {
+			continue
+		}
+		if err != nil {
+			return u, fmt.Errorf("cannot tell which image container %s needs: %w", shortID(id), err)
+		}
+		u.of[r.ImageID] = append(u.of[r.ImageID], imageUser{id: id, running: active(st)})
+		for _, l := range r.Layers {
+			u.layers[l] = true
+		}
+	}
+	return u, nil
+}
+
+// remover removes images while nobody else may link to them.
+type remover struct {
+	c     *store.Collector
+	users imageUsers
+	gone  []image.DeleteResponse
+	bytes int64
+}
+
+// withRemover runs do and then removes what nobody needs any more.
+func (e *Engine) withRemover(do func(*remover) error) (*remover, error) {
+	c, err := e.images.Collector()
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	r := &remover{c: c}
+	// Containers are listed under a hold, so none can appear from here on.
+	if r.users, err = e.imageUsers(); err != nil {
+		return nil, err
+	}
+	if err := do(r); err != nil {
+		return nil, err
+	}
+	if !slices.ContainsFunc(r.gone, func(g image.DeleteResponse) bool { return g.Deleted != "" }) {
+		return r, nil
+	}
+	out, err := c.Collect(r.users.layers)
+	if err != nil {
+		return nil, err
+	}
+	for _, l := range out.Layers {
+		r.gone = append(r.gone, image.DeleteResponse{Deleted: l})
+	}
+	r.bytes = out.Bytes
+	return r, c.Close()
+}
+
+// ImageRemove takes a name from an image, and with the last one the image. An
+// image named by ID goes if all its names are of one repository.
+func (e *Engine) ImageRemove(ctx context.Context, text string, opt ImageRemoveOptions) ([]image.DeleteResponse, error) {
+	r, err := e.withRemover(func(r *remover) error {
+		img, err := r.c.Find(text)
+		if err != nil {
+			return imageError(text, err)
+		}
+		return r.remove(img, text, opt.Force)
+	})
+	if err != nil {
+		return nil, err
+	}
+	return r.gone, nil
+}
+
+func (r *remover) remove(img store.Image, text string, force bool) error {
+	name, byName := nameMeant(img, text)
+	names := slices.Concat(img.Names, img.RepoDigests)
+	users := r.users.of[img.ID]
+	if !byName {
+		if !oneReference(img) && !force {
+			return conflict(img, "must be forced", "image is referenced in multiple repositories")
+		}
+		return r.delete(img, names, force)
+	}
+	if !force && len(users) > 0 && oneReference(img) {
+		return &Error{Kind: ErrConflict, Text: fmt.Sprintf("conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s",
+			text, shortID(users[0].id), shortImageID(img.ID))}
+	}
+	gone := []string{name}
+	if repo := repositoryOf(name); !strings.Contains(name, "@") && !slices.ContainsFunc(img.Names, func(n string) bool { return n != name && repositoryOf(n) == repo }) {
+		// No tag of the repository is left, so its digests go, too.
+		for _, d := range img.RepoDigests {
+			if repositoryOf(d) == repo {
+				gone = append(gone, d)
+			}
+		}
+	}
+	if len(gone) == len(names) && !isRunning(users) {
+		return r.delete(img, gone, force)
+	}
+	return r.untag(gone)
+}
+
+// delete removes an image with all its names.
+func (r *remover) delete(img store.Image, names []string, force bool) error {
+	for _, u := range r.users.of[img.ID] {
+		if u.running {
+			return conflict(img, "cannot be forced", "image is being used by running container "+shortID(u.id))
+		}
+		if !force {
+			return conflict(img, "must be forced", "image is being used by stopped container "+shortID(u.id))
+		}
+	}
+	if err := r.c.Delete(img.ID); err != nil {
+		return err
+	}
+	r.note(names)
+	r.gone = append(r.gone, image.DeleteResponse{Deleted: img.ID})
+	return nil
+}
+
+func (r *remover) untag(names []string) error {
+	r.note(names)
+	return r.c.Untag(names...)
+}
+
+func (r *remover) note(names []string) {
+	for _, n := range familiar(names) {
+		r.gone = append(r.gone, image.DeleteResponse{Untagged: n})
+	}
+}
+
+func conflict(img store.Image, force, why string) error {
+	return &Error{Kind: ErrConflict, Text: fmt.Sprintf("conflict: unable to delete %s (%s) - %s", shortImageID(img.ID), force, why)}
+}
+
+// nameMeant returns which of the image's names the text is; it may be an ID
+// instead.
+func nameMeant(img store.Image, text string) (string, bool) {
+	r, err := ref.Parse(text)
+	if err != nil {
+		return "", false
+	}
+	if r.Digest != "" {
+		name := r.Name() + "@" + r.Digest
+		return name, slices.Contains(img.RepoDigests, name)
+	}
+	return r.String(), slices.Contains(img.Names, r.String())
+}
+
+// oneReference reports whether an image has no more than one tag and no digest
+// of another repository.
+func oneReference(img store.Image) bool { return len(img.Names) <= 1 && oneRepository(img) }
+
+func oneRepository(img store.Image) bool {
+	names := slices.Concat(img.Names, img.RepoDigests)
+	return !slices.ContainsFunc(names, func(n string) bool { return repositoryOf(n) != repositoryOf(names[0]) })
+}
+
+func repositoryOf(name string) string {
+	r, err := ref.ParseName(name)
+	if err != nil {
+		return name
+	}
+	return r.Name()
+}
+
+func isRunning(users []imageUser) bool {
+	return slices.ContainsFunc(users, func(u imageUser) bool { return u.running })
+}
+
+func shortImageID(id string) string { return shortID(strings.TrimPrefix(id, "sha256:")) }
+
+// ImagePrune removes the images that no container uses: those without a tag,
+// or all. Filters: dangling, label, label!, until.
+func (e *Engine) ImagePrune(ctx context.Context, all bool, filters map[string][]string) (image.PruneReport, error) {
+	var rep image.PruneReport
+	match, err := e.imageFilter(filters, "dangling", "label", "label!", "until")
+	if err != nil {
+		return rep, err
+	}
+	all = all || slices.ContainsFunc(filters["dangling"], isFalse)
+	r, err := e.withRemover(func(r *remover) error {
+		images, err := r.c.Images()
+		if err != nil {
+			return err
+		}
+		for _, img := range images {
+			if len(r.users.of[img.ID]) > 0 || !all && len(img.Names) > 0 || img.Damage != nil || !match(img) {
+				continue
+			}
+			if err := r.delete(img, slices.Concat(img.Names, img.RepoDigests), false); err != nil {
+				return err
+			}
+		}
+		return nil
+	})
+	if err != nil {
+		return rep, err
+	}
+	return image.PruneReport{ImagesDeleted: r.gone, SpaceReclaimed: uint64(r.bytes)}, nil
+}
