@@ -156,7 +156,7 @@ func busyboxLayer() (Layer, error) {
 	}
 	for _, applet := range strings.Fields(string(list)) {
 		if applet != "busybox" {
-			entries = append(entries, Entry{Name: "bin/" + applet, Type: '1', Link: "bin/busybox"})
+			entries = append(entries, Entry{Name: "bin/" + applet, Type: '1', Link: "bin/busybox", Mode: 0o755})
 		}
 	}
 	return GzipLayer(Tar(entries...)), nil

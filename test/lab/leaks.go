@@ -91,11 +91,11 @@ func touches(proc, root string) string {
 func within(path, root string) bool { return path == root || strings.HasPrefix(path, root+"/") }
 
 // Cgroups lists the control groups that look like a container's: 64
-// hexadecimal digits in the name, or the word berth.
+// hexadecimal digits in the name.
 func Cgroups() map[string]bool {
 	found := map[string]bool{}
 	filepath.WalkDir("/sys/fs/cgroup", func(p string, d fs.DirEntry, err error) error {
-		if err == nil && d.IsDir() && (strings.Contains(d.Name(), "berth") || longHex(d.Name())) {
+		if err == nil && d.IsDir() && longHex(d.Name()) {
 			found[p] = true
 		}
 		return nil

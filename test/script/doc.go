@@ -17,5 +17,6 @@
 // Conditions: [root] and [user] tell the account, [cgroup] whether it may make
 // control groups. A terminal file has one step a line:
 //
-//	expect PATTERN | send "text" | resize ROWS COLS | hangup | sleep DURATION | exit N
+//	expect PATTERN | send "text" | resize ROWS COLS | within DURATION PATTERN |
+//	hangup | sleep DURATION | exit N | end
 package script

@@ -36,12 +36,12 @@ func cmdPty(ts *testscript.TestScript, neg bool, args []string) {
 			cmd.Process.Kill()
 			ts.Fatalf("%s: %s: %v\nall that was shown: %q", args[0], line, err, term.Seen())
 		}
-		ended = ended || verb == "exit" || verb == "hangup"
+		ended = ended || verb == "exit" || verb == "end" || verb == "hangup"
 	}
 	if !ended {
 		term.Hangup()
 		cmd.Process.Kill()
-		ts.Fatalf("%s ends with neither exit nor hangup", args[0])
+		ts.Fatalf("%s ends with none of exit, end and hangup", args[0])
 	}
 	fmt.Fprint(ts.Stdout(), term.Seen())
 }
@@ -84,6 +84,9 @@ func step(term *lab.Terminal, verb, rest string) error {
 		}
 		time.Sleep(d)
 		return nil
+	case "end": // whatever the code
+		_, err := term.Wait(lab.Patience)
+		return err
 	case "exit":
 		want, err := strconv.Atoi(rest)
 		if err != nil {
