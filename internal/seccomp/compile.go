@@ -1,7 +1,6 @@
 package seccomp
 
 import (
-	"cmp"
 	"fmt"
 	"slices"
 
@@ -37,6 +36,7 @@ func Compile(p *Profile, goarch string, caps []string, kernel Kernel) ([]byte, e
 		return nil, fmt.Errorf("seccomp filters are not supported on %s", goarch)
 	}
 	c := &compiler{profile: p, covered: p.covered(archs)}
+	c.asm.code = make([]insn, 0, 512)
 	for i := range p.rules {
 		r := &p.rules[i]
 		if r.applies(archs[0], caps, kernel) {
@@ -214,53 +214,55 @@ func (c *compiler) newest(a archID) (uint32, bool) {
 	return highest, any
 }
 
-// mention is a number that rules mention.
+// mention is a number that rules mention, and what they decide about it.
 type mention struct {
 	nr       uint32
-	rule     *rule
 	decision int
 }
 
 // mentions lists the numbers rules mention, each once, in order.
 func (c *compiler) mentions(archs []archID) []mention {
-	var all []mention
-	for _, r := range c.rules {
+	// Number and place of the rule in one word: so sorting is quick, and
+	// rules on the same call stay in order.
+	all := make([]uint64, 0, 1024)
+	for place := range len(c.rules) { // which multiplexed lengthens
+		r := c.rules[place]
 		if r.action == c.profile.defaultAction {
 			continue // it changes nothing
 		}
 		for _, i := range r.calls {
 			for _, a := range archs {
 				if n, ok := calls[i].number(a); ok && c.covered[a] {
-					all = append(all, mention{nr: n, rule: r})
+					all = append(all, uint64(n)<<32|uint64(place))
 				}
 			}
 			if archs[0] == i386 && len(r.conds) == 0 {
-				all = c.multiplexed(all, r, calls[i].name)
+				all = c.multiplexed(all, r, &calls[i])
 			}
 		}
 	}
-	slices.SortStableFunc(all, func(x, y mention) int { return cmp.Compare(x.nr, y.nr) })
-	out := all[:0]
+	slices.Sort(all)
+	out := make([]mention, 0, len(all))
 	for i := 0; i < len(all); {
-		n := i + 1
-		for n < len(all) && all[n].nr == all[i].nr {
+		nr, n := uint32(all[i]>>32), i+1
+		for n < len(all) && uint32(all[n]>>32) == nr {
 			n++
 		}
-		all[i].decision = c.decide(c.combine(all[i:n]))
-		out = append(out, all[i])
+		out = append(out, mention{nr, c.decide(c.combine(all[i:n]))})
 		i = n
 	}
 	return out
 }
 
 // combine is what several rules on one call come to.
-func (c *compiler) combine(all []mention) decision {
+func (c *compiler) combine(all []uint64) decision {
 	d := decision{verdict: c.profile.defaultAction}
 	for _, m := range all {
-		if len(m.rule.conds) == 0 {
-			return decision{verdict: m.rule.action}
+		r := c.rules[uint32(m)]
+		if len(r.conds) == 0 {
+			return decision{verdict: r.action}
 		}
-		d.rules = append(d.rules, m.rule)
+		d.rules = append(d.rules, r)
 	}
 	return d
 }
@@ -278,8 +280,11 @@ func (c *compiler) decide(d decision) int {
 
 // multiplexed adds what a rule on a socket or System V call means for the two
 // old calls through which 32-bit programs reach them too.
-func (c *compiler) multiplexed(all []mention, r *rule, name string) []mention {
-	through, number := multiplexer(name)
+func (c *compiler) multiplexed(all []uint64, r *rule, called *call) []uint64 {
+	if n := called.nr[i386]; n >= 0 && n < 337 || n > 402 {
+		return all // most calls: the others have newer numbers, or none
+	}
+	through, number := multiplexer(called.name)
 	if through == "" {
 		return all
 	}
@@ -292,10 +297,11 @@ func (c *compiler) multiplexed(all []mention, r *rule, name string) []mention {
 	if through == "ipc" {
 		mask = 0xffff // above it stands a version
 	}
-	return append(all, mention{nr: nr, rule: &rule{
+	c.rules = append(c.rules, &rule{
 		action: r.action,
 		conds:  []cond{{index: 0, op: opMasked, value: mask, two: number}},
-	}})
+	})
+	return append(all, uint64(nr)<<32|uint64(len(c.rules)-1))
 }
 
 func multiplexer(name string) (through string, number uint64) {

@@ -2,5 +2,8 @@
 
 package seccomp
 
-// builtin is empty where the default filter is compiled when it is needed.
-const builtin = ""
+// These are empty where filters are compiled when they are needed.
+const (
+	builtin         = ""
+	builtinFakeRoot = ""
+)

@@ -161,8 +161,6 @@ func (e *emitter) masked(c *cond, known knowledge, yes, no next) (label, error) 
 
 func (e *emitter) half(word uint8, mask, want uint32, known knowledge, yes, no next) (label, error) {
 	switch {
-	case want&^mask != 0:
-		return no(known)
 	case mask == 0:
 		return yes(known)
 	case mask == 0xffffffff:

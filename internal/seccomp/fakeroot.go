@@ -1,6 +1,10 @@
 package seccomp
 
-import "golang.org/x/sys/unix"
+import (
+	"runtime"
+
+	"golang.org/x/sys/unix"
+)
 
 // FakeRoot is a filter that answers "done" to system calls which change owners
 // and ids, and does nothing. It is for containers with a single user and group:
@@ -12,7 +16,10 @@ import "golang.org/x/sys/unix"
 // installed last: of filters that both return an error number the newest wins.
 // The answer is empty on machines this package does not know.
 func FakeRoot(goarch string) []byte {
-	prog, err := Compile(fakeRoot(), goarch, nil, Kernel{})
+	if builtinFakeRoot != "" && goarch == runtime.GOARCH {
+		return []byte(builtinFakeRoot)
+	}
+	prog, err := Compile(FakeRootProfile(), goarch, nil, Kernel{})
 	if err != nil {
 		return nil
 	}
@@ -22,7 +29,8 @@ func FakeRoot(goarch string) []byte {
 // done makes a call return 0 without being made.
 const done = errnoBase | 0
 
-func fakeRoot() *Profile {
+// FakeRootProfile is what [FakeRoot] does as a profile.
+func FakeRootProfile() *Profile {
 	every := []archID{amd64, x32, i386, arm64, arm}
 	p := &Profile{filters: true, defaultAction: allow, badArch: allow, flags: specAllow}
 	for _, a := range every {

@@ -222,7 +222,7 @@ func argMatches(a archID, x specs.LinuxSeccompArg, d *callData) bool {
 	case specs.OpLessEqual:
 		return arg <= v
 	case specs.OpMaskedEqual:
-		return arg&v == two
+		return arg&v == two&v
 	}
 	panic("operator " + x.Op)
 }

@@ -309,6 +309,7 @@ func conditions(args []specs.LinuxSeccompArg) (conds []cond, alternatives bool, 
 			c.op = opLessEqual
 		case specs.OpMaskedEqual:
 			c.op = opMasked
+			c.two &= c.value // what the mask hides does not count
 		default:
 			return nil, false, fmt.Errorf("unknown operator %q", a.Op)
 		}
