@@ -12,6 +12,7 @@ setpriv            util-linux       other accounts and namespaces
 openssl            openssl          the certificate of the TLS registry
 make               make             the README commands
 ps                 procps           berth top
+linux.uml          user-mode-linux  a kernel with cgroup version 2
 '
 
 missing=$(echo "$need" | while read -r cmd pkg _; do

@@ -99,6 +99,11 @@ func (e *Engine) place(ctx context.Context, r *record, name string, img store.Im
 			return err
 		}
 	}
+	volumes, err := e.holdVolumes()
+	if err != nil {
+		return err
+	}
+	defer volumes.Unlock()
 	if err := e.resolveMounts(ctx, r); err != nil {
 		return err
 	}

@@ -279,9 +279,13 @@ func (e *Engine) fillVolume(r *record, p container.MountPoint) error {
 }
 
 // specMounts is the same list as the specification's builder wants it.
-func specMounts(r *record) []spec.Mount {
+func (e *Engine) specMounts(r *record) []spec.Mount {
 	var out []spec.Mount
 	for _, p := range r.Mounts {
+		if opts, ok := e.volumeTmpfs(p.Name); ok && p.Type == mount.TypeVolume {
+			out = append(out, spec.Mount{Type: "tmpfs", Destination: p.Destination, ReadOnly: !p.RW, TmpfsOptions: opts})
+			continue
+		}
 		m := spec.Mount{Type: "bind", Source: p.Source, Destination: p.Destination, ReadOnly: !p.RW, Propagation: string(p.Propagation)}
 		if p.Type == mount.TypeTmpfs {
 			m = spec.Mount{Type: "tmpfs", Destination: p.Destination, ReadOnly: !p.RW}

@@ -78,24 +78,18 @@ func (e *Engine) discard(id string, volumes bool) error {
 		}
 	}
 	e.dropGroup(id)
-	if volumes && r != nil {
-		// Before the container that names them: after a kill in between
-		// the same command finds them gone and goes on.
-		e.dropVolumes(r.Anonymous)
-	}
 	if err := e.dir.Discard(e.containerDir(id)); err != nil {
 		return fmt.Errorf("cannot remove container %s: %w", shortID(id), err)
 	}
 	if r == nil {
 		return nil
 	}
-	return e.names().Release(r.Name, id)
-}
-
-func (e *Engine) dropVolumes(names []string) {
-	for _, v := range names {
-		e.dir.Discard(e.dir.Path("volumes", v))
+	if volumes {
+		if err := e.dropUnusedVolumes(r.Anonymous); err != nil {
+			return err
+		}
 	}
+	return e.names().Release(r.Name, id)
 }
 
 // ContainerPrune removes the containers that do not run.

@@ -11,6 +11,7 @@ import (
 	"runtime"
 	"strings"
 
+	"github.com/moby/moby/api/types/blkiodev"
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -53,7 +54,7 @@ func (in *specInput) groupDirs(g *cgroup.Group) {
 func (e *Engine) specInput(r *record) (*specInput, error) {
 	in := &specInput{Input: spec.Input{
 		ID: r.ID, Name: r.Name, Config: r.Config, HostConfig: settledHost(r),
-		Rootfs: e.containerDir(r.ID, rootfsDir), Host: e.specHost(), Mounts: specMounts(r),
+		Rootfs: e.containerDir(r.ID, rootfsDir), Host: e.specHost(), Mounts: e.specMounts(r),
 	}}
 	var err error
 	if in.Join, err = e.joins(r); err != nil {
@@ -259,10 +260,26 @@ func limitsOf(hc *container.HostConfig) cgroup.Limits {
 	if hc.OomKillDisable != nil {
 		l.OOMKillDisable = *hc.OomKillDisable
 	}
+	l.BlkioWeightDevice = throttlesOf(hc.BlkioWeightDevice, func(d *blkiodev.WeightDevice) (string, uint64) { return d.Path, uint64(d.Weight) })
+	rate := func(d *blkiodev.ThrottleDevice) (string, uint64) { return d.Path, d.Rate }
+	l.ReadBps, l.WriteBps = throttlesOf(hc.BlkioDeviceReadBps, rate), throttlesOf(hc.BlkioDeviceWriteBps, rate)
+	l.ReadIOps, l.WriteIOps = throttlesOf(hc.BlkioDeviceReadIOps, rate), throttlesOf(hc.BlkioDeviceWriteIOps, rate)
 	if hc.PidsLimit != nil && *hc.PidsLimit > 0 {
 		l.PidsLimit = *hc.PidsLimit
 	}
 	return l
+}
+
+// throttlesOf finds the numbers of block devices.
+func throttlesOf[T any](devs []T, of func(T) (path string, rate uint64)) []cgroup.Throttle {
+	var out []cgroup.Throttle
+	for _, d := range devs {
+		p, rate := of(d)
+		if dev, ok := deviceAt(p); ok && dev.Type == "b" {
+			out = append(out, cgroup.Throttle{Major: uint32(dev.Major), Minor: uint32(dev.Minor), Rate: rate})
+		}
+	}
+	return out
 }
 
 func writeBundle(path string, b *bundle) error {

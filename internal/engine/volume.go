@@ -27,10 +27,6 @@ type VolumeCreateOptions struct {
 	Driver     string // empty or local
 	DriverOpts map[string]string
 	Labels     map[string]string
-	// Container is the ID of the container for which an anonymous volume is
-	// made. Should this process die before that container exists, the
-	// volume is swept.
-	Container string
 }
 
 // anonymousLabel marks volumes that nobody has named, in Docker's words.
@@ -49,10 +45,6 @@ type volumeRecord struct {
 	Created time.Time         `json:"created"`
 	Labels  map[string]string `json:"labels,omitempty"`
 	Options map[string]string `json:"options,omitempty"`
-	// For is the container a volume is made for, as long as nobody has asked
-	// to keep it beyond that, and Maker the process that makes both.
-	For   string       `json:"for,omitempty"`
-	Maker *state.Owner `json:"maker,omitempty"`
 }
 
 // VolumeCreate makes a volume. One that is there already is returned as it is,
@@ -67,10 +59,6 @@ func (e *Engine) VolumeCreate(ctx context.Context, opt VolumeCreateOptions) (vol
 		r.Labels = map[string]string{anonymousLabel: ""}
 		for k, v := range opt.Labels {
 			r.Labels[k] = v
-		}
-		if opt.Container != "" {
-			self := state.Self()
-			r.For, r.Maker = opt.Container, &self
 		}
 	} else if err := checkVolumeName(r.Name); err != nil {
 		return fail(err)
@@ -339,9 +327,6 @@ func (e *Engine) VolumePrune(ctx context.Context, all bool, filters map[string][
 		}
 		if _, anonymous := r.Labels[anonymousLabel]; !all && !anonymous {
 			continue
-		}
-		if r.Maker != nil && r.Maker.Alive() && !e.containerExists(r.For) {
-			continue // its container is being made
 		}
 		gone, err := e.takeVolume(name)
 		if errors.Is(err, ErrConflict) || errors.Is(err, ErrNotFound) {

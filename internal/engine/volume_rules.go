@@ -3,7 +3,6 @@ package engine
 import (
 	"errors"
 	"fmt"
-	"io/fs"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -101,25 +100,6 @@ func (e *Engine) volumeTmpfs(name string) (options string, ok bool) {
 	return r.Options["o"], true
 }
 
-// keepVolumes takes from volumes the mark that they belong to one container.
-// It is called before that container is removed without them.
-func (e *Engine) keepVolumes(names []string) error {
-	for _, name := range names {
-		r, err := e.readVolume(name)
-		if errors.Is(err, fs.ErrNotExist) || err == nil && r.For == "" {
-			continue
-		}
-		if err == nil {
-			r.For, r.Maker = "", nil
-			err = writeVolume(e.dir.Path("volumes", name, volumeMetaFile), r)
-		}
-		if err != nil {
-			return wrapError("keep volume "+name, err)
-		}
-	}
-	return nil
-}
-
 // dropUnusedVolumes removes those of the volumes that no container uses.
 func (e *Engine) dropUnusedVolumes(names []string) error {
 	var errs []error
@@ -133,26 +113,6 @@ func (e *Engine) dropUnusedVolumes(names []string) error {
 		}
 	}
 	return errors.Join(errs...)
-}
-
-// sweepVolumes removes anonymous volumes that were made for a container which
-// never came to be, or went with them, because the process was killed.
-func (e *Engine) sweepVolumes() error {
-	names, err := e.volumeNames()
-	if err != nil {
-		return err
-	}
-	var orphans []string
-	for _, name := range names {
-		if len(name) != 64 || !isHex(name) {
-			continue
-		}
-		r, err := e.readVolume(name)
-		if err == nil && r.For != "" && r.Maker != nil && !r.Maker.Alive() && !e.containerExists(r.For) {
-			orphans = append(orphans, name)
-		}
-	}
-	return e.dropUnusedVolumes(orphans)
 }
 
 // volumeFilter compiles filters to one test. Several values of a key are

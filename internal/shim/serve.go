@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"bytes"
 	"encoding/binary"
 	"encoding/json"
 	"os"
@@ -11,6 +12,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/internal/nsinit"
+	"berth/internal/state"
 )
 
 func itoa(n int) string { return strconv.Itoa(n) }
@@ -236,9 +238,7 @@ func (t *execTable) signal(conn *Conn, sig unix.Signal) bool {
 // volumes.
 func (c *container) remove() {
 	id := c.plan.ID
-	for _, v := range c.plan.Volumes {
-		c.dir.Discard(c.dir.Path("volumes", v))
-	}
+	c.removeVolumes()
 	if err := c.dir.Discard(c.dir.Path("containers", id)); err != nil {
 		return // it is not listed any more, and swept later
 	}
@@ -247,4 +247,33 @@ func (c *container) remove() {
 		return err == nil
 	})
 	names.Release(c.plan.Name, id)
+}
+
+// removeVolumes takes away the container's anonymous volumes, but for those
+// that the record of another container speaks of.
+func (c *container) removeVolumes() {
+	if len(c.plan.Volumes) == 0 {
+		return
+	}
+	lock, err := state.Lock(c.dir.Path("volumes", ".lock"))
+	if err != nil {
+		return
+	}
+	defer lock.Unlock()
+	entries, err := os.ReadDir(c.dir.Path("containers"))
+	if err != nil {
+		return
+	}
+	var records []byte
+	for _, d := range entries {
+		if d.Name() != c.plan.ID {
+			b, _ := os.ReadFile(c.dir.Path("containers", d.Name(), "config.json"))
+			records = append(records, b...)
+		}
+	}
+	for _, v := range c.plan.Volumes {
+		if !bytes.Contains(records, []byte(v)) {
+			c.dir.Discard(c.dir.Path("volumes", v))
+		}
+	}
 }
