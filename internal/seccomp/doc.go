@@ -29,10 +29,10 @@
 //   - Names nobody knows are passed over: they belong to other architectures or
 //     to later kernels.
 //
-// Three filters need no profile at hand: [Default] is Docker's default, which
-// nearly every container gets and which is therefore part of the program in
-// finished form; [FakeRoot] helps containers that have a single user id; and
-// [Cached] remembers what took time to compile.
+// Two filters are part of the program in finished form, because nearly every
+// container gets them and compiling takes longer than many another step of a
+// start: [Default] is Docker's default profile with the usual capabilities, and
+// [FakeRoot] is for containers that have a single user id.
 //
 // The tables come from golang.org/x/sys and github.com/moby/profiles by
 // go generate.

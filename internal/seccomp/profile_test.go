@@ -3,9 +3,6 @@ package seccomp
 import (
 	"bytes"
 	"encoding/json"
-	"errors"
-	"os"
-	"path/filepath"
 	"strings"
 	"testing"
 
@@ -114,100 +111,6 @@ func TestFromOCI(t *testing.T) {
 	}
 	if _, err := FromOCI(&specs.LinuxSeccomp{DefaultAction: "x"}); err == nil {
 		t.Error("no error")
-	}
-}
-
-func TestFilter(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "cache", "seccomp")
-	prog, _, err := Filter(dir, "unconfined", "amd64", usualCaps, Kernel{6, 1})
-	if err != nil || prog != nil {
-		t.Errorf("unconfined: %d bytes, %v", len(prog), err)
-	}
-	want, err := Default("amd64", usualCaps, Kernel{6, 1})
-	if err != nil {
-		t.Fatal(err)
-	}
-	prog, flags, err := Filter(dir, "builtin", "amd64", usualCaps, Kernel{6, 1})
-	if err != nil || !bytes.Equal(prog, want) || flags != specAllow {
-		t.Errorf("builtin: %d bytes, %d, %v", len(prog), flags, err)
-	}
-	text, err := json.Marshal(docker.DefaultProfile())
-	if err != nil {
-		t.Fatal(err)
-	}
-	for range 2 { // made, and kept
-		prog, flags, err = Filter(dir, string(text), "amd64", usualCaps, Kernel{6, 1})
-		if err != nil || !bytes.Equal(prog, want) || flags != specAllow {
-			t.Errorf("text: %d bytes, %d, %v", len(prog), flags, err)
-		}
-	}
-	with, _, err := Filter(dir, string(text), "amd64", append([]string{"CAP_SYS_ADMIN"}, usualCaps...), Kernel{6, 1})
-	if err != nil || bytes.Equal(with, want) {
-		t.Error("capabilities make no difference")
-	}
-	if _, _, err := Filter(dir, "{", "amd64", nil, Kernel{}); err == nil {
-		t.Error("no error")
-	}
-}
-
-func TestCached(t *testing.T) {
-	dir := filepath.Join(t.TempDir(), "new")
-	calls := 0
-	want := bytes.Repeat([]byte{6, 0, 0, 0, 0, 0, 0xff, 0x7f}, 3)
-	get := func() ([]byte, uint32) {
-		t.Helper()
-		prog, flags, err := Cached(dir, "key", func() ([]byte, uint32, error) {
-			calls++
-			return want, 4, nil
-		})
-		if err != nil {
-			t.Fatal(err)
-		}
-		return prog, flags
-	}
-	for i := range 3 {
-		if prog, flags := get(); !bytes.Equal(prog, want) || flags != 4 {
-			t.Fatalf("%d: %x %d", i, prog, flags)
-		}
-	}
-	if calls != 1 {
-		t.Errorf("compiled %d times", calls)
-	}
-	files, err := filepath.Glob(filepath.Join(dir, "*"))
-	if err != nil || len(files) != 1 {
-		t.Fatalf("%v, %v", files, err)
-	}
-	good, err := os.ReadFile(files[0])
-	if err != nil {
-		t.Fatal(err)
-	}
-	// Whatever a crash or somebody else left there is noticed, and replaced.
-	for _, bad := range [][]byte{
-		nil, good[:8], good[:16], good[:len(good)-8], good[:len(good)-3], make([]byte, len(good)), append(good[:len(good):len(good)], good...),
-		bytes.Replace(good, []byte{0xff}, []byte{0xfe}, 1), make([]byte, 1<<20),
-	} {
-		if err := os.WriteFile(files[0], bad, 0o600); err != nil {
-			t.Fatal(err)
-		}
-		calls = 0
-		if prog, _ := get(); !bytes.Equal(prog, want) || calls != 1 {
-			t.Errorf("a file of %d bytes was taken", len(bad))
-		}
-		if prog, _ := get(); !bytes.Equal(prog, want) || calls != 1 {
-			t.Errorf("a file of %d bytes was not replaced", len(bad))
-		}
-	}
-	// No folder, no harm.
-	if err := os.WriteFile(filepath.Join(dir, "file"), nil, 0o600); err != nil {
-		t.Fatal(err)
-	}
-	dir = filepath.Join(dir, "file", "below")
-	if prog, _ := get(); !bytes.Equal(prog, want) {
-		t.Error("no filter without a folder")
-	}
-	failure := errors.New("no")
-	if _, _, err := Cached(t.TempDir(), "key", func() ([]byte, uint32, error) { return nil, 0, failure }); err != failure {
-		t.Errorf("got %v", err)
 	}
 }
 

@@ -10,7 +10,8 @@ import (
 	"github.com/opencontainers/runtime-spec/specs-go"
 )
 
-// resources translates the limits, which the cgroup enforces.
+// resources translates the limits, which the cgroup enforces. Those of single
+// block devices need numbers that only the machine knows: they are the engine's.
 func (b *builder) resources() error {
 	r := b.in.HostConfig.Resources
 	if err := checkAvailable("CPUs", "cpuset cpus", r.CpusetCpus, b.in.Host.CPUs); err != nil {
@@ -31,9 +32,6 @@ func (b *builder) resources() error {
 	}
 	if r.BlkioWeight != 0 {
 		out.BlockIO = &specs.LinuxBlockIO{Weight: &r.BlkioWeight}
-	}
-	if len(r.BlkioWeightDevice)+len(r.BlkioDeviceReadBps)+len(r.BlkioDeviceWriteBps)+len(r.BlkioDeviceReadIOps)+len(r.BlkioDeviceWriteIOps) > 0 {
-		b.warn("Block I/O limits of single devices are not supported. Limits discarded.")
 	}
 	return nil
 }
