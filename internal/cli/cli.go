@@ -18,7 +18,7 @@ import (
 // Env is what a command sees of the process it runs in.
 type Env struct {
 	Stdin, Stdout, Stderr *os.File
-	LookupEnv             func(name string) (value string, set bool)
+	LookupEnv             func(name string) (value string, set bool) // nil is os.LookupEnv
 }
 
 // app is one call of the program.
@@ -31,6 +31,9 @@ type app struct {
 // Main carries out one command and returns the exit code. args[0] is the name
 // that the program was called by.
 func Main(ctx context.Context, args []string, env Env) int {
+	if env.LookupEnv == nil {
+		env.LookupEnv = os.LookupEnv
+	}
 	a := &app{env: env, name: "berth"}
 	if len(args) > 0 && filepath.Base(args[0]) == "docker" {
 		a.name = "docker"

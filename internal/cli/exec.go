@@ -30,9 +30,7 @@ func (a *app) execCommand() *cobra.Command {
 			return err
 		}
 		o.Cmd = args[1:]
-		err = a.exec(c, args[0], o)
-		a.hintOrder(c, err, args[0], args[1:])
-		return err
+		return a.withHint(c, a.exec(c, args[0], o), args[0], args[1:])
 	}
 	return c
 }

@@ -31,8 +31,13 @@ func (a *app) pullCommand() *cobra.Command {
 		if !*quiet {
 			opt.Progress = a.progressOn(a.env.Stdout)
 		}
-		result, err := e.ImagePull(c.Context(), opt)
+		ctx, g := a.watch(c.Context())
+		defer g.stop()
+		result, err := e.ImagePull(ctx, opt)
 		a.endProgress(opt.Progress)
+		if left := g.leave(); left != nil {
+			return left
+		}
 		if err != nil {
 			return err
 		}

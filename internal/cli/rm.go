@@ -24,6 +24,7 @@ func (a *app) rmCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
+		defer e.Sweep(c.Context())
 		return a.eachOf(args, false, func(name string) error {
 			err := e.ContainerRemove(c.Context(), name, engine.RemoveOptions{Force: *force, Volumes: *volumes})
 			if *force && errors.Is(err, engine.ErrNotFound) {

@@ -34,8 +34,7 @@ func (a *app) runCommand() *cobra.Command {
 		} else {
 			err = a.runAttached(c, o, args, *sigProxy)
 		}
-		a.hintOrder(c, err, args[0], args[1:])
-		return err
+		return a.withHint(c, err, args[0], args[1:])
 	}
 	return c
 }
@@ -53,7 +52,7 @@ func (a *app) runDetached(c *cobra.Command, o *creation, args []string) error {
 	if err != nil {
 		return engineFailure(err)
 	}
-	created, _, err := e.ContainerRun(c.Context(), opt, engine.StartOptions{})
+	created, _, err := e.ContainerRun(c.Context(), opt, engine.StartOptions{Warn: a.warn})
 	if err := a.afterCreate(cid, opt, created); err != nil {
 		return err
 	}
@@ -87,7 +86,7 @@ func (a *app) runAttached(c *cobra.Command, o *creation, args []string, sigProxy
 	defer g.stop()
 	cfg := opt.Config
 	h, w := a.consoleSize()
-	start := engine.StartOptions{Attach: true, Stdin: cfg.AttachStdin && cfg.OpenStdin, ConsoleSize: [2]uint{h, w}}
+	start := engine.StartOptions{Attach: true, Stdin: cfg.AttachStdin && cfg.OpenStdin, ConsoleSize: [2]uint{h, w}, Warn: a.warn}
 	created, session, err := e.ContainerRun(ctx, opt, start)
 	if left := g.leave(); left != nil && session == nil {
 		return left
@@ -120,13 +119,13 @@ func (a *app) afterCreate(cid *cidFile, opt engine.CreateOptions, created engine
 	return engineFailure(cid.write(created.ID))
 }
 
-// hintOrder helps who wrote options after the image, where they are words of
+// withHint helps who wrote options after the image, where they are words of
 // the command: "run busybox -it sh" looks for a program named -it.
-func (a *app) hintOrder(c *cobra.Command, err error, subject string, words []string) {
+func (a *app) withHint(c *cobra.Command, err error, subject string, words []string) error {
 	var start *engine.StartError
 	if len(words) == 0 || !strings.HasPrefix(words[0], "-") || !errors.As(err, &start) ||
 		!strings.Contains(start.Text, strconv.Quote(words[0])) {
-		return
+		return err
 	}
 	options, rest := splitOptions(c, words)
 	line := slices.Concat([]string{c.CommandPath()}, options, []string{subject}, rest)
@@ -134,7 +133,10 @@ func (a *app) hintOrder(c *cobra.Command, err error, subject string, words []str
 	if c.Name() == "exec" {
 		what = "container"
 	}
-	fmt.Fprintf(a.env.Stderr, "%s: options come before the %s: %s\n", a.name, what, strings.Join(line, " "))
+	return &failure{
+		code: start.Code, err: err,
+		text: fmt.Sprintf("%v\n%s: options come before the %s: %s", err, a.name, what, strings.Join(line, " ")),
+	}
 }
 
 // splitOptions tells the options at the front of words from what follows.

@@ -25,7 +25,7 @@ func (a *app) startCommand() *cobra.Command {
 		}
 		if !*attach && !*stdin {
 			return a.eachOf(args, true, func(name string) error {
-				_, err := e.ContainerStart(c.Context(), name, engine.StartOptions{})
+				_, err := e.ContainerStart(c.Context(), name, engine.StartOptions{Warn: a.warn})
 				if errors.Is(err, engine.ErrConflict) {
 					return nil // it runs already
 				}
@@ -66,7 +66,7 @@ func (a *app) startAttached(c *cobra.Command, e *engine.Engine, name string, std
 	ctx, g := a.watch(c.Context())
 	defer g.stop()
 	h, w := a.consoleSize()
-	session, err := startOrAttach(ctx, e, info.ID, engine.StartOptions{Attach: true, Stdin: stdin, ConsoleSize: [2]uint{h, w}})
+	session, err := startOrAttach(ctx, e, info.ID, engine.StartOptions{Attach: true, Stdin: stdin, ConsoleSize: [2]uint{h, w}, Warn: a.warn})
 	if left := g.leave(); left != nil && session == nil {
 		return left
 	}

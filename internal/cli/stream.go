@@ -41,7 +41,13 @@ type guard struct {
 	stream  stream
 	raw     *term.Raw
 	left    syscall.Signal // we are to end, because of this
+	urged   int            // so often were we told to end
 }
+
+// patience is how often a signal to end is handed to the program before it is
+// taken to be for us: process 1 of a container ignores what it does not handle.
+const patience = 2
+
 
 // watch starts handling signals. Before there is a session they cancel the
 // context that is returned.
@@ -73,13 +79,25 @@ func (g *guard) handle(s syscall.Signal) {
 	defer g.mu.Unlock()
 	ends := s != syscall.SIGCONT && s != syscall.SIGWINCH
 	closed := s == syscall.SIGHUP && (term.IsTerminal(g.app.env.Stdin) || term.IsTerminal(g.app.env.Stdout))
+	proxy := g.session != nil && g.stream.sigProxy && !g.stream.tty
+	if proxy && (s == syscall.SIGINT || s == syscall.SIGTERM) {
+		if g.urged++; g.urged > patience {
+			proxy = false
+			fmt.Fprintf(g.app.env.Stderr, "got %d signals to end: leaving, the container goes on\n", g.urged)
+		}
+	}
 	switch {
 	case s == syscall.SIGWINCH:
 		g.resize()
-	case g.session != nil && g.stream.sigProxy && !g.stream.tty && !closed:
+	case proxy && !closed:
 		// An error means that the program has just ended.
 		_ = g.session.Signal(int(s))
-	case ends && g.left == 0:
+	case ends && g.left != 0:
+		// The first one was taken, and clearing up takes too long for
+		// whoever sent it.
+		signal.Reset(s)
+		_ = syscall.Kill(os.Getpid(), s)
+	case ends:
 		g.left = s
 		g.raw.Restore()
 		g.cancel()
@@ -157,7 +175,11 @@ func (g *guard) connect(s engine.Session, st stream) (in io.Reader, done func(),
 	if !st.stdin {
 		return nil, raw.Restore, nil
 	}
-	input, err := term.NewInput(stdin)
+	var end func() error
+	if st.tty && isTerminal {
+		end = g.hangUp
+	}
+	input, err := term.NewInput(stdin, end)
 	if err != nil {
 		raw.Restore()
 		return nil, nil, err
@@ -165,11 +187,19 @@ func (g *guard) connect(s engine.Session, st stream) (in io.Reader, done func(),
 	in = input
 	if st.tty {
 		in = term.NewDetach(input, st.keys, engine.ErrDetached)
-		if isTerminal {
-			in = term.Leave(in, engine.ErrDetached)
-		}
 	}
 	return in, func() { input.Close(); raw.Restore() }, nil
+}
+
+// hangUp is for a terminal that ended. The signal that says so may come later,
+// or, where we lead no session, not at all.
+func (g *guard) hangUp() error {
+	g.mu.Lock()
+	defer g.mu.Unlock()
+	if g.left == 0 {
+		g.left = syscall.SIGHUP
+	}
+	return engine.ErrDetached
 }
 
 // consoleSize is the height and width of the caller's terminal, zero without

@@ -42,15 +42,17 @@ type record struct {
 
 const recordFile = "config.json"
 
-// bundle is spec.json: what the latest start was compiled from. An exec reads
-// it to join the same namespaces with the same protection.
+// bundle is start.json: what an exec and a clean-up have to know of the latest
+// start. The specification itself is not kept; the record gives it again.
 type bundle struct {
-	V     int           `json:"v"`
-	Spec  *specs.Spec   `json:"spec"`
-	Group *cgroup.Group `json:"cgroup,omitempty"`
+	V          int           `json:"v"`
+	Namespaces uint64        `json:"namespaces"` // CLONE_NEW* flags of those that differ from ours
+	Group      *cgroup.Group `json:"cgroup,omitempty"`
+
+	spec *specs.Spec
 }
 
-const bundleFile = "spec.json"
+const bundleFile = "start.json"
 
 // Files in a container's folder that are bound into it, and its tree.
 const (

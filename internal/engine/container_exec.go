@@ -78,7 +78,7 @@ func (e *Engine) execRequest(r *record, opt ExecOptions) (*shim.Request, error) 
 	if b.Group != nil {
 		dirs = b.Group.Dirs
 	}
-	ns := crt.ExecNamespaces(b.Spec)
+	ns := b.Namespaces
 	prog, err := crt.CompileExec(crt.ExecConfig{
 		Process: p, Rootless: ns&unix.CLONE_NEWUSER != 0, Namespaces: ns, Cgroups: dirs, Filters: filters,
 	})

@@ -144,10 +144,10 @@ func (e *Engine) launch(r *record, opt StartOptions, sh **shim.Conn) error {
 }
 
 func (b *bundle) args() []string {
-	if b == nil || b.Spec == nil || len(b.Spec.Process.Args) == 0 {
+	if b == nil || b.spec == nil || len(b.spec.Process.Args) == 0 {
 		return []string{""}
 	}
-	return b.Spec.Process.Args
+	return b.spec.Process.Args
 }
 
 // withoutOverlay changes the container to a plain copy of its layers.
@@ -185,7 +185,7 @@ func (e *Engine) plan(r *record, opt StartOptions) (*shim.Plan, *bundle, error) 
 	if opt.ConsoleSize[0] > 0 {
 		s.Process.ConsoleSize = &specs.Box{Height: opt.ConsoleSize[0], Width: opt.ConsoleSize[1]}
 	}
-	b.Spec = s
+	b.spec, b.Namespaces = s, crt.ExecNamespaces(s)
 	prog, err := e.compile(r, in, b)
 	if err != nil {
 		return nil, b, err
@@ -201,14 +201,14 @@ func (e *Engine) compile(r *record, in *specInput, b *bundle) (*nsinit.Program, 
 	if err != nil {
 		return nil, err
 	}
-	filters, err := e.filters(r, b.Spec.Process)
+	filters, err := e.filters(r, b.spec.Process)
 	if err != nil {
 		return nil, err
 	}
 	init := r.HostConfig.Init != nil && *r.HostConfig.Init
 	return crt.Compile(crt.Config{
-		Spec: b.Spec, Root: root, Cgroups: b.Group.Dirs, Filters: filters, OwnerUser: true,
-		Init: init && crt.ExecNamespaces(b.Spec)&unix.CLONE_NEWPID != 0 && in.Join["pid"] == "",
+		Spec: b.spec, Root: root, Cgroups: b.Group.Dirs, Filters: filters, OwnerUser: true,
+		Init: init && b.Namespaces&unix.CLONE_NEWPID != 0 && in.Join["pid"] == "",
 		IsDir: func(p string) bool {
 			fi, err := os.Stat(p)
 			return err == nil && fi.IsDir()
@@ -241,7 +241,7 @@ func (e *Engine) rootfs(r *record) (crt.Rootfs, error) {
 func (e *Engine) shimPlan(r *record, s *specs.Spec, prog *nsinit.Program, b *bundle, opt StartOptions) *shim.Plan {
 	p := &shim.Plan{
 		V: 1, ID: r.ID, Name: r.Name, Root: e.dir.Root(), Program: prog,
-		Namespaces: crt.ExecNamespaces(s), Tty: r.Config.Tty, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce,
+		Namespaces: b.Namespaces, Tty: r.Config.Tty, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce,
 		Restart:    shim.RestartPolicy{Name: string(r.HostConfig.RestartPolicy.Name), Max: r.HostConfig.RestartPolicy.MaximumRetryCount},
 		AutoRemove: r.HostConfig.AutoRemove, StopSignal: stopSignal(r), Cgroup: b.Group, Log: logOptions(r),
 		Attach: opt.Attach, Stdin: opt.Stdin,

@@ -112,15 +112,15 @@ func (c *Client) Close() {
 }
 
 // each calls f with the endpoints that serve domain until one succeeds: the
-// one that answered last, then mirrors, then the registry itself. The error is
-// the registry's own; what the mirrors said is added to it.
+// one that answered last, then mirrors, then the registry itself. On failure
+// the error says what all of them said.
 func (c *Client) each(ctx context.Context, domain string, f func(*endpoint) error) error {
 	eps, err := c.serving(domain)
 	if err != nil {
 		return err
 	}
-	var last error
-	var notes []string
+	var origin error
+	var mirrors []mirrorError
 	for _, ep := range eps {
 		err := f(ep)
 		if err == nil {
@@ -130,23 +130,49 @@ func (c *Client) each(ctx context.Context, domain string, f func(*endpoint) erro
 		if ctx.Err() != nil {
 			return ctx.Err()
 		}
-		if !ep.isMirror {
-			last = err
-			continue
+		if ep.isMirror {
+			mirrors = append(mirrors, mirrorError{ep, err})
+		} else {
+			origin = err
 		}
-		notes = append(notes, mirrorNote(ep, err))
 	}
-	if len(notes) == 0 {
-		return last
-	}
-	return &failure{kind: kindOf(last), cause: last, text: last.Error() + " (" + strings.Join(notes, "; ") + ")"}
+	return joined(origin, mirrors)
 }
 
-func mirrorNote(ep *endpoint, err error) string {
-	if errors.Is(err, ErrNotFound) || errors.Is(err, ErrDenied) {
-		return ep.label() + " does not have it"
+type mirrorError struct {
+	ep  *endpoint
+	err error
+}
+
+// without reports whether the mirror works and lacks what was asked for.
+func (m mirrorError) without() bool {
+	return errors.Is(m.err, ErrNotFound) || errors.Is(m.err, ErrDenied)
+}
+
+// joined makes one error of what a registry and its mirrors said. The
+// registry's word comes first, unless it could not be had: then the mirror's
+// tells more.
+func joined(origin error, mirrors []mirrorError) error {
+	if len(mirrors) == 0 {
+		return origin
 	}
-	return err.Error()
+	first := origin
+	var notes []string
+	for _, m := range mirrors {
+		switch {
+		case first == origin && m.without() && errors.Is(origin, ErrUnreachable):
+			first = m.err
+			notes = append(notes, "so says "+m.ep.label())
+		case m.without():
+			notes = append(notes, m.ep.label()+" does not have it")
+		default:
+			notes = append(notes, m.err.Error())
+		}
+	}
+	if first != origin {
+		notes = append(notes, origin.Error())
+	}
+	return &failure{kind: kindOf(first), cause: errors.Join(first, origin), text: first.Error() + " (" + strings.Join(notes, "; ") + ")"}
 }
 
 func kindOf(err error) error {

@@ -168,6 +168,18 @@ func TestMirrors(t *testing.T) {
 	}
 	_, err = fetch(setup(down), mustRef(t, "busybox:no"), "")
 	contains(t, err, "manifest for busybox:no not found", "cannot reach mirror", "connection refused")
+	// A mirror and nothing else, as behind a closed firewall.
+	origin.SetHook(func(http.ResponseWriter, *http.Request) bool { hangUp(); return true })
+	mirror.Add("library/busybox", "latest", img)
+	_, err = fetch(both(), mustRef(t, "busybox:no"), "")
+	contains(t, err, "manifest for busybox:no not found: manifest unknown (so says mirror "+mirror.Addr, "; cannot reach registry registry-1.docker.io: ")
+	if !errors.Is(err, ErrNotFound) || !errors.Is(err, ErrUnreachable) {
+		t.Errorf("%v must be both ErrNotFound and ErrUnreachable", err)
+	}
+	kind, list := rt.List(false, img)
+	mirror.AddManifest("library/busybox", "list", kind, list)
+	_, err = fetch(setup(mirror.URL), mustRef(t, "busybox:list"), "linux/s390x")
+	contains(t, err, "no matching manifest for linux/s390x", "has linux/amd64 (so says mirror")
 }
 
 func TestBadMirror(t *testing.T) {

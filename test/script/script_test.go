@@ -29,6 +29,7 @@ func TestScripts(t *testing.T) {
 				"set": cmdSet, "clean": cmdClean, "noleak": cmdNoleak, "nowrite": cmdNowrite,
 			},
 			RequireUniqueNames: true,
+			ContinueOnError:    true, // one run shows all that is wrong
 		})
 	})
 	for path := range lab.Cgroups() {

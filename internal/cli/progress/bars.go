@@ -90,6 +90,9 @@ func (b *Bars) Close() {
 // draw writes the moving part over the last one. With settle all of it stays,
 // and later lines start below.
 func (b *Bars) draw(settle bool) {
+	if len(b.layers) == 0 && b.drawn == 0 {
+		return
+	}
 	height, width := b.size()
 	if height < 4 {
 		height = 24

@@ -4,7 +4,6 @@ import (
 	"bytes"
 	"errors"
 	"fmt"
-	"io"
 	"strings"
 	"time"
 )
@@ -131,21 +130,4 @@ func (d *Detach) key(b byte) bool {
 		d.out = append(d.out, d.keys[:d.held-keep]...)
 		d.held = keep
 	}
-}
-
-// Leave turns the end of a terminal into the given error: a window that was
-// closed leaves the program alone, while the end of a pipe is news for it.
-func Leave(in io.Reader, detached error) io.Reader { return leaver{in, detached} }
-
-type leaver struct {
-	in       io.Reader
-	detached error
-}
-
-func (l leaver) Read(p []byte) (int, error) {
-	n, err := l.in.Read(p)
-	if err != nil && n == 0 {
-		err = l.detached
-	}
-	return n, err
 }

@@ -19,15 +19,19 @@ type Input struct {
 	fd   int
 	wake *os.File
 	hold *os.File // keeps the file open while it is polled
+	end  func() error
 }
 
-// NewInput returns a reader of f. Close it when done; f stays open.
-func NewInput(f *os.File) (*Input, error) {
+// NewInput returns a reader of f. Close it when done; f stays open. Where end is
+// given it is called at the end of f, and the error it returns is the
+// reader's: the end of a pipe is news for a program, while that of a terminal
+// is a window that was closed.
+func NewInput(f *os.File, end func() error) (*Input, error) {
 	wake, err := unix.Eventfd(0, unix.EFD_CLOEXEC|unix.EFD_NONBLOCK)
 	if err != nil {
 		return nil, os.NewSyscallError("eventfd", err)
 	}
-	return &Input{fd: int(f.Fd()), wake: os.NewFile(uintptr(wake), "wake"), hold: f}, nil
+	return &Input{fd: int(f.Fd()), wake: os.NewFile(uintptr(wake), "wake"), hold: f, end: end}, nil
 }
 
 // Read returns bytes as they come, and io.EOF after Stop.
@@ -90,6 +94,8 @@ func (in *Input) pollRead(p []byte, wake int, deadline time.Time) (int, error) {
 		switch {
 		case err == unix.EINTR, err == unix.EAGAIN:
 			continue
+		case n <= 0 && in.end != nil:
+			return 0, in.end()
 		case err != nil:
 			return 0, os.NewSyscallError("read", err)
 		case n <= 0:

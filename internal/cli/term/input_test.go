@@ -1,6 +1,7 @@
 package term
 
 import (
+	"errors"
 	"io"
 	"os"
 	"testing"
@@ -15,7 +16,7 @@ func TestInput(t *testing.T) {
 		t.Fatal(err)
 	}
 	defer r.Close()
-	in, err := NewInput(r)
+	in, err := NewInput(r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -34,6 +35,32 @@ func TestInput(t *testing.T) {
 	}
 }
 
+// TestInputEnd: the end of the file is told apart from Stop.
+func TestInputEnd(t *testing.T) {
+	ended := errors.New("ended")
+	for _, stop := range []bool{false, true} {
+		r, w, err := os.Pipe()
+		if err != nil {
+			t.Fatal(err)
+		}
+		in, err := NewInput(r, func() error { return ended })
+		if err != nil {
+			t.Fatal(err)
+		}
+		want := ended
+		if stop {
+			in.Stop()
+			want = io.EOF
+		}
+		w.Close()
+		if _, err := in.Read(make([]byte, 1)); err != want {
+			t.Errorf("stopped %v: %v, want %v", stop, err, want)
+		}
+		in.Close()
+		r.Close()
+	}
+}
+
 // TestInputStopLeavesKeys: what is typed after Stop is for the next reader.
 func TestInputStopLeavesKeys(t *testing.T) {
 	r, w, err := os.Pipe()
@@ -42,7 +69,7 @@ func TestInputStopLeavesKeys(t *testing.T) {
 	}
 	defer r.Close()
 	defer w.Close()
-	in, err := NewInput(r)
+	in, err := NewInput(r, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -89,7 +116,7 @@ func TestRaw(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	in, err := NewInput(tty)
+	in, err := NewInput(tty, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
