@@ -220,7 +220,7 @@ func TestBlobMovesToNextEndpoint(t *testing.T) {
 // that stays away is not waited for very long.
 func TestBlobOutage(t *testing.T) {
 	s := rt.Start(t, rt.Options{})
-	img := sample(t, "linux/amd64", false, 24<<20)
+	img := rt.Build(t, "linux/amd64", false, rt.Layer{Tar: rt.Tar(t, rt.File{Name: "a", Body: noise(20 << 20)})})
 	s.Push(t, "app", "latest", img)
 	r := mustRef(t, s.Addr+"/app")
 	d := Descriptor{Digest: img.Layers[0].Digest, Size: img.Layers[0].Size}
