@@ -48,7 +48,6 @@ type guard struct {
 // taken to be for us: process 1 of a container ignores what it does not handle.
 const patience = 2
 
-
 // watch starts handling signals. Before there is a session they cancel the
 // context that is returned.
 func (a *app) watch(ctx context.Context) (context.Context, *guard) {
