@@ -17,6 +17,7 @@ var rooms = map[string][]string{
 	"internal/cli": {
 		"internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/cli/term",
 		"internal/engine", "internal/pull", // nouns
+		"internal/config",
 		"internal/registry/ref", // the grammar of image names, no network
 		"internal/state", "internal/sys",
 	},
@@ -27,7 +28,7 @@ var rooms = map[string][]string{
 
 	// nouns
 	"internal/pull": {
-		"internal/engine", // the Puller it implements
+		"internal/engine", "internal/config", // the Puller it implements, and for whom
 		"internal/registry", "internal/registry/ref", "internal/registry/platform", "internal/layer", "internal/store",
 		"internal/state", "internal/sys",
 	},
@@ -35,7 +36,7 @@ var rooms = map[string][]string{
 		"internal/shim", "internal/runtime", "internal/nsinit",
 		"internal/spec", "internal/seccomp", "internal/layer", "internal/store", "internal/cgroup",
 		"internal/registry/ref", "internal/registry/platform", // not registry: that links net/http
-		"internal/hello",
+		"internal/hello", "internal/config", "internal/host",
 		"internal/state", "internal/sys",
 	},
 
@@ -54,6 +55,8 @@ var rooms = map[string][]string{
 	"internal/registry/platform": {},
 	"internal/cgroup":            {"internal/sys"},
 	"internal/hello":             {},
+	"internal/config":            {"internal/host"},
+	"internal/host":              {"internal/sys"},
 
 	// floor
 	"internal/state": {"internal/sys"},
@@ -73,7 +76,7 @@ type guest struct {
 var guests = map[string]guest{
 	"golang.org/x/sys": {
 		"Linux calls and constants that the standard library lacks",
-		[]string{"cmd/berth", "internal/sys", "internal/nsinit", "internal/runtime", "internal/shim", "internal/state", "internal/cgroup", "internal/layer", "internal/engine", "internal/seccomp", "internal/hello", "internal/cli/term", "internal/pull"},
+		[]string{"cmd/berth", "internal/sys", "internal/nsinit", "internal/runtime", "internal/shim", "internal/state", "internal/cgroup", "internal/layer", "internal/engine", "internal/seccomp", "internal/hello", "internal/host", "internal/cli/term", "internal/pull"},
 	},
 	"golang.org/x/term": {
 		"raw mode and the size of the caller's terminal",

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"berth/internal/config"
 	"berth/internal/engine"
 	"berth/internal/pull"
 )
@@ -77,7 +78,7 @@ func (a *app) open() (*engine.Engine, error) {
 // openToPull opens the engine for a command that may need an image which is
 // not here.
 func (a *app) openToPull() (*engine.Engine, error) {
-	cfg, err := engine.LoadConfig("")
+	cfg, err := config.Load("")
 	if err != nil {
 		return nil, err
 	}

@@ -7,6 +7,8 @@ import (
 	"strings"
 
 	"github.com/spf13/pflag"
+
+	"berth/internal/cli/opts"
 )
 
 // formatFlag declares --format of a listing.
@@ -25,6 +27,17 @@ func inspectFlag(f *pflag.FlagSet) *string {
 'json':             Print in JSON format
 'TEMPLATE':         Print output using the given Go template.
 Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates`)
+}
+
+// refuse answers with an error for the first of the options that was given.
+// They are Docker's, and berth cannot do what they ask for.
+func refuse(f *pflag.FlagSet, names ...string) error {
+	for _, n := range names {
+		if f.Changed(n) {
+			return opts.NotSupported("--" + n)
+		}
+	}
+	return nil
 }
 
 // confirm asks whether to go on. No answer is no.

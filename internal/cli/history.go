@@ -9,7 +9,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth/internal/cli/format"
-	"berth/internal/cli/opts"
 )
 
 // historyCommand is history.
@@ -19,11 +18,11 @@ func (a *app) historyCommand() *cobra.Command {
 	layout := formatFlag(f)
 	human := f.BoolP("human", "H", true, "Print sizes and dates in human readable format")
 	noTrunc := f.Bool("no-trunc", false, "Don't truncate output")
-	platform := f.String("platform", "", `Show history for the given platform. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")`)
+	f.String("platform", "", `Show history for the given platform. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")`)
 	quiet := f.BoolP("quiet", "q", false, "Only show image IDs")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if *platform != "" {
-			return opts.NotSupported("--platform of history")
+		if err := refuse(f, "platform"); err != nil {
+			return err
 		}
 		e, err := a.open()
 		if err != nil {

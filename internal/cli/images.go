@@ -26,10 +26,10 @@ func (a *app) imagesCommand() *cobra.Command {
 	layout := formatFlag(f)
 	noTrunc := f.Bool("no-trunc", false, "Don't truncate output")
 	quiet := f.BoolP("quiet", "q", false, "Only show image IDs")
-	tree := f.Bool("tree", false, "List multi-platform images as a tree (EXPERIMENTAL)")
+	f.Bool("tree", false, "List multi-platform images as a tree (EXPERIMENTAL)")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if *tree {
-			return opts.NotSupported("--tree")
+		if err := refuse(f, "tree"); err != nil {
+			return err
 		}
 		if len(args) == 1 {
 			if filters == nil {

@@ -147,10 +147,10 @@ func (a *app) containerInspectCommand() *cobra.Command {
 func (a *app) imageInspectCommand() *cobra.Command {
 	c := &cobra.Command{Use: "inspect [OPTIONS] IMAGE [IMAGE...]", Args: atLeast(1)}
 	layout := inspectFlag(c.Flags())
-	platform := c.Flags().String("platform", "", "Inspect a specific platform of the multi-platform image")
+	c.Flags().String("platform", "", "Inspect a specific platform of the multi-platform image")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if *platform != "" {
-			return opts.NotSupported("--platform of image inspect")
+		if err := refuse(c.Flags(), "platform"); err != nil {
+			return err
 		}
 		return a.inspect(c.Context(), *layout, args, "image", []finder{findImage})
 	}

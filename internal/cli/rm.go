@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"berth/internal/cli/opts"
 	"berth/internal/engine"
 )
 
@@ -14,11 +13,11 @@ func (a *app) rmCommand() *cobra.Command {
 	c := &cobra.Command{Use: "rm [OPTIONS] CONTAINER [CONTAINER...]", Args: atLeast(1)}
 	f := c.Flags()
 	force := f.BoolP("force", "f", false, "Force the removal of a running container (uses SIGKILL)")
-	link := f.BoolP("link", "l", false, "Remove the specified link")
+	f.BoolP("link", "l", false, "Remove the specified link")
 	volumes := f.BoolP("volumes", "v", false, "Remove anonymous volumes associated with the container")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if *link {
-			return opts.NotSupported("--link")
+		if err := refuse(f, "link"); err != nil {
+			return err
 		}
 		e, err := a.open()
 		if err != nil {

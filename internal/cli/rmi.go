@@ -5,7 +5,6 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"berth/internal/cli/opts"
 	"berth/internal/engine"
 )
 
@@ -15,10 +14,10 @@ func (a *app) rmiCommand() *cobra.Command {
 	f := c.Flags()
 	force := f.BoolP("force", "f", false, "Force removal of the image")
 	noPrune := f.Bool("no-prune", false, "Do not delete untagged parents")
-	platforms := f.StringSlice("platform", nil, `Remove only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")`)
+	f.StringSlice("platform", nil, `Remove only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")`)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if len(*platforms) > 0 {
-			return opts.NotSupported("--platform of rmi")
+		if err := refuse(f, "platform"); err != nil {
+			return err
 		}
 		e, err := a.open()
 		if err != nil {

@@ -18,7 +18,12 @@ func (a *app) startCommand() *cobra.Command {
 	sigProxy := f.Bool("sig-proxy", true, "Proxy received signals to the process")
 	f.Lookup("sig-proxy").Hidden = true
 	f.String("detach-keys", "", "Override the key sequence for detaching a container")
+	f.String("checkpoint", "", "Restore from this checkpoint")
+	f.String("checkpoint-dir", "", "Use a custom checkpoint storage directory")
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if err := refuse(f, "checkpoint", "checkpoint-dir"); err != nil {
+			return err
+		}
 		e, err := a.open()
 		if err != nil {
 			return err

@@ -23,7 +23,15 @@ func (a *app) volumeCreateCommand() *cobra.Command {
 	f.VarP(options, "opt", "o", "Set driver specific options")
 	name := f.String("name", "", "Specify volume name")
 	f.Lookup("name").Hidden = true
+	clustered := strings.Fields("availability group limit-bytes required-bytes scope secret sharing topology-preferred topology-required type")
+	for _, n := range clustered {
+		f.String(n, "", "Of cluster volumes")
+		f.Lookup(n).Hidden = true
+	}
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if err := refuse(f, clustered...); err != nil {
+			return err
+		}
 		if len(args) == 1 {
 			if *name != "" {
 				return &failure{code: 1, text: "conflicting options: cannot specify a volume-name through both --name and as a positional arg"}
@@ -53,7 +61,12 @@ func (a *app) volumeLsCommand() *cobra.Command {
 	f.VarP(&filters, "filter", "f", `Provide filter values (e.g. "dangling=true")`)
 	layout := formatFlag(f)
 	quiet := f.BoolP("quiet", "q", false, "Only display volume names")
+	f.Bool("cluster", false, "Display only cluster volumes, and use cluster volume list formatting")
+	f.Lookup("cluster").Hidden = true
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if err := refuse(f, "cluster"); err != nil {
+			return err
+		}
 		e, err := a.open()
 		if err != nil {
 			return err

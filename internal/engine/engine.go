@@ -12,6 +12,8 @@ import (
 	"context"
 	"errors"
 
+	"berth/internal/config"
+	"berth/internal/host"
 	"berth/internal/state"
 	"berth/internal/store"
 )
@@ -33,8 +35,8 @@ type Puller interface {
 type Engine struct {
 	dir    *state.Dir
 	images *store.Store
-	config Config
-	host   Host
+	config config.Config
+	host   host.Host
 	puller Puller
 }
 
@@ -50,15 +52,15 @@ var (
 
 // Open opens the data root, and makes it when it is missing.
 func Open(opt Options) (*Engine, error) {
-	host, err := DetectHost()
+	h, err := host.Detect()
 	if err != nil {
 		return nil, err
 	}
-	cfg, err := LoadConfig(opt.Config)
+	cfg, err := config.Load(opt.Config)
 	if err != nil {
 		return nil, err
 	}
-	root, err := chooseRoot(opt.Root, cfg, host)
+	root, err := config.ChooseRoot(opt.Root, cfg, h)
 	if err != nil {
 		return nil, err
 	}
@@ -66,14 +68,14 @@ func Open(opt Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{dir: dir, images: store.Open(dir), config: cfg, host: host, puller: opt.Puller}, nil
+	return &Engine{dir: dir, images: store.Open(dir), config: cfg, host: h, puller: opt.Puller}, nil
 }
 
 // Root returns the data root.
 func (e *Engine) Root() string { return e.dir.Root() }
 
 // Config returns the settings in force.
-func (e *Engine) Config() Config { return e.config }
+func (e *Engine) Config() config.Config { return e.config }
 
 // Host returns what is known of the machine and the account.
-func (e *Engine) Host() Host { return e.host }
+func (e *Engine) Host() host.Host { return e.host }

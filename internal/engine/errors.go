@@ -7,6 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"berth/internal/host"
 	"berth/internal/shim"
 )
 
@@ -50,7 +51,10 @@ func startError(err error, args []string) error {
 	}
 	if strings.Contains(f.What, "new namespaces") || strings.Contains(f.What, "map user ids") || strings.Contains(f.What, "mounts private") {
 		// Ubuntu lets the namespace be made and takes its rights away.
-		return &StartError{Code: 125, Text: ExplainUserns(errno).Error()}
+		return &StartError{Code: 125, Text: host.ExplainUserns(errno).Error()}
+	}
+	if errno == unix.ENOSYS {
+		return &StartError{Code: 125, Text: fmt.Sprintf("%s: this kernel has no %s: berth needs Linux 5.12 or newer", f.Message, f.Call)}
 	}
 	return &StartError{Code: 125, Text: f.Message}
 }

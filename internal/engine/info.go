@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/internal/cgroup"
+	"berth/internal/config"
 )
 
 // Info describes the machine, the account and the data root in the form of
@@ -29,7 +30,7 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 		Plugins: system.PluginsInfo{
 			Volume: []string{localDriver}, Network: []string{"host", "null"}, Log: []string{"json-file", "none"},
 		},
-		IPv4Forwarding: firstByte("/proc/sys/net/ipv4/ip_forward") == '1',
+		IPv4Forwarding: e.host.Forwarding(),
 		SystemTime:     time.Now().Format(time.RFC3339Nano),
 		LoggingDriver:  "json-file",
 		KernelVersion:  e.host.KernelVersion(), OperatingSystem: osName, OSVersion: osVersion,
@@ -190,7 +191,7 @@ func runtimes() map[string]system.RuntimeWithStatus {
 const hubDomain = "docker.io"
 
 // registryConfig tells the configured registries as Docker does.
-func registryConfig(c Config) *registry.ServiceConfig {
+func registryConfig(c config.Config) *registry.ServiceConfig {
 	out := &registry.ServiceConfig{
 		// Registries on this machine speak plain HTTP.
 		InsecureRegistryCIDRs: []netip.Prefix{netip.MustParsePrefix("::1/128"), netip.MustParsePrefix("127.0.0.0/8")},

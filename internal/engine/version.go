@@ -4,6 +4,8 @@ import (
 	"runtime"
 	"runtime/debug"
 	"strings"
+
+	"berth/internal/host"
 )
 
 // buildVersion is set by the linker (-X …buildVersion=v1.2.3) and written by
@@ -37,7 +39,7 @@ func Version() VersionInfo {
 	v := VersionInfo{
 		Version: buildVersion, DockerVersion: DockerVersion, APIVersion: APIVersion, MinAPIVersion: MinAPIVersion,
 		GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH,
-		KernelVersion: Host{}.KernelVersion(),
+		KernelVersion: host.Host{}.KernelVersion(),
 	}
 	v.fillFrom(debug.ReadBuildInfo())
 	if v.Version == "" {

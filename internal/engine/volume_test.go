@@ -22,6 +22,17 @@ import (
 )
 
 // openAt opens an engine on a data root with no configuration but its own.
+func put(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
 func openAt(t *testing.T, root string) *Engine {
 	t.Helper()
 	e, err := Open(Options{Root: root, Config: put(t, filepath.Join(t.TempDir(), "config.json"), "{}")})

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"slices"
 
+	"berth/internal/config"
 	"berth/internal/engine"
 	"berth/internal/layer"
 	"berth/internal/registry"
@@ -24,7 +25,7 @@ func New(opt registry.Options) *Puller { return &Puller{opt: opt} }
 
 // FromConfig returns a puller that obeys berth's configuration. Program is
 // what hints call the command, version what registries are told.
-func FromConfig(cfg engine.Config, program, version string) *Puller {
+func FromConfig(cfg config.Config, program, version string) *Puller {
 	return New(registry.Options{
 		Mirrors:   cfg.RegistryMirrorsByDomain(),
 		Insecure:  cfg.InsecureRegistries,

@@ -1,4 +1,4 @@
-package engine
+package config
 
 import (
 	"errors"
@@ -8,9 +8,22 @@ import (
 	"reflect"
 	"strings"
 	"testing"
+
+	"berth/internal/host"
 )
 
-func TestLoadConfig(t *testing.T) {
+func put(t *testing.T, path, text string) string {
+	t.Helper()
+	if err := os.MkdirAll(filepath.Dir(path), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.WriteFile(path, []byte(text), 0o644); err != nil {
+		t.Fatal(err)
+	}
+	return path
+}
+
+func TestLoad(t *testing.T) {
 	for _, c := range []struct {
 		name, text string
 		want       Config
@@ -46,7 +59,7 @@ func TestLoadConfig(t *testing.T) {
 		{name: "insecure with scheme", text: `{"insecure-registries": ["http://x"]}`, err: `:1:2: insecure-registries: "http://x" must be a host or host:port without http://`},
 	} {
 		path := put(t, filepath.Join(t.TempDir(), "config.json"), c.text)
-		got, err := LoadConfig(path)
+		got, err := Load(path)
 		if c.err != "" {
 			if err == nil || !strings.HasPrefix(err.Error(), "configuration "+path+":") || !strings.HasSuffix(err.Error(), c.err) || strings.Contains(err.Error(), "\n") {
 				t.Errorf("%s: %v, want …%s", c.name, err, c.err)
@@ -65,27 +78,27 @@ func TestConfigFiles(t *testing.T) {
 	t.Setenv("XDG_CONFIG_HOME", "")
 	t.Setenv("BERTH_CONFIG", "")
 	put(t, filepath.Join(home, ".config", "berth", "config.json"), `{"storage": "copy"}`)
-	if c, err := LoadConfig(""); err != nil || c.Storage != "copy" {
+	if c, err := Load(""); err != nil || c.Storage != "copy" {
 		t.Errorf("~/.config: %+v, %v", c, err)
 	}
 	xdg := filepath.Join(home, "xdg")
 	t.Setenv("XDG_CONFIG_HOME", xdg)
-	if c, err := LoadConfig(""); err != nil || c.Storage != "" {
+	if c, err := Load(""); err != nil || c.Storage != "" {
 		t.Errorf("an empty $XDG_CONFIG_HOME: %+v, %v", c, err)
 	}
 	put(t, filepath.Join(xdg, "berth", "config.json"), `{"storage": "overlay"}`)
-	if c, err := LoadConfig(""); err != nil || c.Storage != "overlay" {
+	if c, err := Load(""); err != nil || c.Storage != "overlay" {
 		t.Errorf("$XDG_CONFIG_HOME: %+v, %v", c, err)
 	}
 	t.Setenv("BERTH_CONFIG", filepath.Join(home, "missing.json"))
-	if _, err := LoadConfig(""); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Load(""); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing $BERTH_CONFIG: %v", err)
 	}
 	t.Setenv("BERTH_CONFIG", put(t, filepath.Join(home, "own.json"), `{"data-root": "/own"}`))
-	if c, err := LoadConfig(""); err != nil || c.DataRoot != "/own" || c.Storage != "" {
+	if c, err := Load(""); err != nil || c.DataRoot != "/own" || c.Storage != "" {
 		t.Errorf("$BERTH_CONFIG alone: %+v, %v", c, err)
 	}
-	if _, err := LoadConfig(filepath.Join(home, "no.json")); !errors.Is(err, fs.ErrNotExist) {
+	if _, err := Load(filepath.Join(home, "no.json")); !errors.Is(err, fs.ErrNotExist) {
 		t.Errorf("a missing file: %v", err)
 	}
 }
@@ -114,11 +127,11 @@ func TestChooseRoot(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	ann := Host{Rootless: true, UID: 1000, Home: "/home/ann"}
+	ann := host.Host{Rootless: true, UID: 1000, Home: "/home/ann"}
 	for _, c := range []struct {
 		name, flag, env, xdg string
 		cfg                  Config
-		host                 Host
+		host                 host.Host
 		want                 string
 	}{
 		{name: "root", want: "/var/lib/berth"},
@@ -133,13 +146,13 @@ func TestChooseRoot(t *testing.T) {
 	} {
 		t.Setenv("BERTH_ROOT", c.env)
 		t.Setenv("XDG_DATA_HOME", c.xdg)
-		if got, err := chooseRoot(c.flag, c.cfg, c.host); err != nil || got != c.want {
+		if got, err := ChooseRoot(c.flag, c.cfg, c.host); err != nil || got != c.want {
 			t.Errorf("%s: %q, %v; want %q", c.name, got, err, c.want)
 		}
 	}
 	t.Setenv("BERTH_ROOT", "")
 	t.Setenv("XDG_DATA_HOME", "")
-	if _, err := chooseRoot("", Config{}, Host{Rootless: true, UID: 1234}); err == nil || !strings.Contains(err.Error(), "--root") {
+	if _, err := ChooseRoot("", Config{}, host.Host{Rootless: true, UID: 1234}); err == nil || !strings.Contains(err.Error(), "--root") {
 		t.Errorf("an account without a home: %v", err)
 	}
 }

@@ -1,4 +1,4 @@
-package engine
+package host
 
 import (
 	"errors"
@@ -23,9 +23,9 @@ func put(t *testing.T, path, text string) string {
 	return path
 }
 
-func TestDetectHost(t *testing.T) {
+func TestDetect(t *testing.T) {
 	t.Setenv("HOME", "/home/from-env")
-	h, err := DetectHost()
+	h, err := Detect()
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -33,7 +33,7 @@ func TestDetectHost(t *testing.T) {
 		t.Errorf("%+v", h)
 	}
 	t.Setenv("HOME", "")
-	if h, _ := DetectHost(); h.UID == 0 && h.Home != "/root" {
+	if h, _ := Detect(); h.UID == 0 && h.Home != "/root" {
 		t.Errorf("without HOME: %+v", h)
 	}
 	release, err := exec.Command("uname", "-r").Output()

@@ -1,4 +1,4 @@
-package engine
+package host
 
 import (
 	"bufio"
@@ -22,8 +22,8 @@ type Host struct {
 	Home     string // $HOME, else from /etc/passwd; may be empty
 }
 
-// DetectHost describes the machine and the calling account.
-func DetectHost() (Host, error) {
+// Detect describes the machine and the calling account.
+func Detect() (Host, error) {
 	h := Host{UID: os.Geteuid(), GID: os.Getegid(), Home: os.Getenv("HOME")}
 	h.Rootless = h.UID != 0
 	if h.Home == "" {
@@ -98,6 +98,9 @@ func (h Host) Seccomp() bool {
 func (h Host) AppArmor() bool {
 	return firstByte("/sys/module/apparmor/parameters/enabled") == 'Y'
 }
+
+// Forwarding reports whether the machine passes IPv4 packets on.
+func (h Host) Forwarding() bool { return firstByte("/proc/sys/net/ipv4/ip_forward") == '1' }
 
 // LastCap returns the number of the newest capability the kernel knows.
 func (h Host) LastCap() (int, error) {

@@ -1,4 +1,5 @@
-package engine
+// Package config reads berth's configuration file and chooses the data root.
+package config
 
 import (
 	"bytes"
@@ -9,6 +10,8 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+
+	"berth/internal/host"
 )
 
 // Config is berth's configuration file, in the words of Docker's daemon.json
@@ -30,10 +33,10 @@ type Config struct {
 
 const systemConfig = "/etc/berth/config.json"
 
-// LoadConfig reads the configuration: the file at path if one is given, else
+// Load reads the configuration: the file at path if one is given, else
 // the file $BERTH_CONFIG names, else the machine's file with the user's laid
 // over it key by key. Only the last two may be missing.
-func LoadConfig(path string) (Config, error) {
+func Load(path string) (Config, error) {
 	var c Config
 	if path == "" {
 		path = os.Getenv("BERTH_CONFIG")
@@ -64,7 +67,7 @@ func userConfig() string {
 	if dir := os.Getenv("XDG_CONFIG_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "berth", "config.json")
 	}
-	if h, err := DetectHost(); err == nil && h.Home != "" {
+	if h, err := host.Detect(); err == nil && h.Home != "" {
 		return filepath.Join(h.Home, ".config", "berth", "config.json")
 	}
 	return ""
@@ -251,22 +254,22 @@ func position(b []byte, offset int64) (line, col int) {
 	return line, len(before) - (bytes.LastIndexByte(before, '\n') + 1) + 1
 }
 
-// chooseRoot returns the data root: the one asked for by flag, by $BERTH_ROOT
+// ChooseRoot returns the data root: the one asked for by flag, by $BERTH_ROOT
 // or by the configuration, else the account's own.
-func chooseRoot(flag string, cfg Config, host Host) (string, error) {
+func ChooseRoot(flag string, cfg Config, h host.Host) (string, error) {
 	for _, p := range []string{flag, os.Getenv("BERTH_ROOT"), cfg.DataRoot} {
 		if p != "" {
 			return filepath.Abs(p)
 		}
 	}
-	if !host.Rootless {
+	if !h.Rootless {
 		return "/var/lib/berth", nil
 	}
 	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "berth"), nil
 	}
-	if !filepath.IsAbs(host.Home) {
-		return "", fmt.Errorf("cannot tell where to keep data: account %d has no home folder; set HOME or name a folder with --root", host.UID)
+	if !filepath.IsAbs(h.Home) {
+		return "", fmt.Errorf("cannot tell where to keep data: account %d has no home folder; set HOME or name a folder with --root", h.UID)
 	}
-	return filepath.Join(host.Home, ".local", "share", "berth"), nil
+	return filepath.Join(h.Home, ".local", "share", "berth"), nil
 }
