@@ -131,7 +131,6 @@ func probes() map[string]map[string]func() error {
 			"personality ask":    raw(unix.SYS_PERSONALITY, 0xffffffff),
 			"personality linux":  raw(unix.SYS_PERSONALITY, 0),
 			"personality bsd":    raw(unix.SYS_PERSONALITY, 6),
-			"personality 64 bit": raw(unix.SYS_PERSONALITY, 1<<32),
 		},
 		"fakeroot": {
 			"chown":     func() error { return changesNothing(filepath.Join(dir, "owned")) },
@@ -240,7 +239,7 @@ func TestKernelDefault(t *testing.T) {
 		"keyctl": "EPERM", "bpf": "EPERM", "userfaultfd": "EPERM", "io_uring_setup": "EPERM", "mount": "EPERM", "fsopen": "EPERM",
 		"later call": "ENOSYS", "no call": "ENOSYS",
 		"socket unix": "ok", "socket inet": "ok", "socket vsock": "EPERM", "socket alg": "EPERM",
-		"personality ask": "ok", "personality linux": "ok", "personality bsd": "EPERM", "personality 64 bit": "EPERM",
+		"personality ask": "ok", "personality linux": "ok", "personality bsd": "EPERM",
 	}, prog)
 }
 
