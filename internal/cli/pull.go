@@ -29,6 +29,11 @@ func (a *app) pullCommand() *cobra.Command {
 		}
 		opt := engine.PullOptions{Ref: args[0], Platform: *platform, AllTags: *all}
 		if !*quiet {
+			if r, err := ref.ParseName(args[0]); err == nil && r.Tag == "" && r.Digest == "" && !*all {
+				if err := a.println("Using default tag: " + ref.DefaultTag); err != nil {
+					return err
+				}
+			}
 			opt.Progress = a.progressOn(a.env.Stdout)
 		}
 		ctx, g := a.watch(c.Context())

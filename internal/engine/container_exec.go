@@ -60,7 +60,7 @@ func (e *Engine) execRequest(r *record, opt ExecOptions) (*shim.Request, error) 
 		return nil, err
 	}
 	defer view.Close()
-	in := spec.Input{ID: r.ID, Name: r.Name, Config: r.Config, HostConfig: settledHost(r), Host: e.specHost(), Users: view}
+	in := spec.Input{ID: r.ID, Name: r.Name, Config: r.Config, HostConfig: e.settledHost(r), Host: e.specHost(), Users: view}
 	p, err := spec.BuildProcess(in, spec.ExecRequest{
 		Args: opt.Cmd, Env: opt.Env, User: opt.User, Cwd: opt.WorkingDir, Tty: opt.Tty,
 		Privileged: opt.Privileged, ConsoleSize: opt.ConsoleSize,

@@ -106,10 +106,10 @@ func (e *Engine) settleModes(hc *container.HostConfig) error {
 // joins finds the namespaces of running containers that this one shares. A
 // rootless container enters the other's user namespace too, because that owns
 // the rest.
-func (e *Engine) joins(r *record) (map[string]string, error) {
+func (e *Engine) joins(hc *container.HostConfig) (map[string]string, error) {
 	join := map[string]string{}
 	for _, m := range [][2]string{
-		{"network", string(r.HostConfig.NetworkMode)}, {"pid", string(r.HostConfig.PidMode)}, {"ipc", string(r.HostConfig.IpcMode)},
+		{"network", string(hc.NetworkMode)}, {"pid", string(hc.PidMode)}, {"ipc", string(hc.IpcMode)},
 	} {
 		id, ok := strings.CutPrefix(m[1], "container:")
 		if !ok {

@@ -53,23 +53,26 @@ func (in *specInput) groupDirs(g *cgroup.Group) {
 // specInput gathers the facts for a container that is about to start.
 func (e *Engine) specInput(r *record) (*specInput, error) {
 	in := &specInput{Input: spec.Input{
-		ID: r.ID, Name: r.Name, Config: r.Config, HostConfig: settledHost(r),
+		ID: r.ID, Name: r.Name, Config: r.Config, HostConfig: e.settledHost(r),
 		Rootfs: e.containerDir(r.ID, rootfsDir), Host: e.specHost(), Mounts: e.specMounts(r),
 	}}
 	var err error
-	if in.Join, err = e.joins(r); err != nil {
+	if r.HostConfig.CpusetCpus+r.HostConfig.CpusetMems != "" {
+		in.Host.CPUs, in.Host.Mems = onlineList("cpu"), onlineList("node")
+	}
+	if in.Join, err = e.joins(in.HostConfig); err != nil {
 		return nil, err
 	}
 	if in.Files, err = e.etcFiles(r); err != nil {
 		return nil, err
 	}
-	if id, ok := strings.CutPrefix(string(r.HostConfig.IpcMode), "container:"); ok {
+	if id, ok := strings.CutPrefix(string(in.HostConfig.IpcMode), "container:"); ok {
 		st, err := e.status(id)
 		if err != nil {
 			return nil, err
 		}
 		in.Files.Shm = fmt.Sprintf("/proc/%d/root/dev/shm", st.Init.Pid)
-	} else if r.HostConfig.IpcMode == "host" {
+	} else if in.HostConfig.IpcMode == "host" {
 		in.Files.Shm = "/dev/shm"
 	}
 	for _, d := range r.HostConfig.Devices {
@@ -91,14 +94,45 @@ func (e *Engine) specInput(r *record) (*specInput, error) {
 	return in, nil
 }
 
-// settledHost is the host configuration with the default network put in words
-// that package spec knows.
-func settledHost(r *record) *container.HostConfig {
+// settledHost is the host configuration with modes put as they turn out: the
+// default network is the host's, and who joins a container that is in one of
+// the host's namespaces is in the host's too.
+func (e *Engine) settledHost(r *record) *container.HostConfig {
 	hc := *r.HostConfig
+	for range 10 { // a chain of containers may end with one that is gone
+		other := e.joined(string(hc.NetworkMode))
+		if other == nil {
+			break
+		}
+		if m := other.NetworkMode; m == "none" {
+			break
+		} else if hc.NetworkMode = m; m == "host" || m == "default" {
+			break
+		}
+	}
 	if hc.NetworkMode == "default" {
 		hc.NetworkMode = "host"
 	}
+	if other := e.joined(string(hc.PidMode)); other != nil && other.PidMode == "host" {
+		hc.PidMode = "host"
+	}
+	if other := e.joined(string(hc.IpcMode)); other != nil && other.IpcMode == "host" {
+		hc.IpcMode = "host"
+	}
 	return &hc
+}
+
+// joined returns the configuration of the container that a mode names.
+func (e *Engine) joined(mode string) *container.HostConfig {
+	id, ok := strings.CutPrefix(mode, "container:")
+	if !ok {
+		return nil
+	}
+	r, _, err := e.load(id)
+	if err != nil {
+		return nil
+	}
+	return r.HostConfig
 }
 
 // specHost is what package spec has to know of the machine.
@@ -116,6 +150,12 @@ func (e *Engine) specHost() spec.Host {
 		h.NoMqueue = true
 	}
 	return h
+}
+
+// onlineList is which processors ("cpu") or memory nodes ("node") exist.
+func onlineList(kind string) string {
+	b, _ := os.ReadFile("/sys/devices/system/" + kind + "/online")
+	return strings.TrimSpace(string(b))
 }
 
 func cgroupV2() bool {
