@@ -13,7 +13,8 @@ import (
 // or along an arrow of its row.
 var rooms = map[string][]string{
 	// faces
-	"cmd/berth": {"internal/cli", "internal/shim", "internal/hello"}, // one stage each
+	"cmd/berth":      {"internal/cli", "internal/shim", "internal/hello"}, // one stage each
+	"cmd/berth-shim": {"internal/shim"},
 	"internal/cli": {
 		"internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/cli/term",
 		"internal/engine", "internal/pull", // nouns
@@ -36,7 +37,7 @@ var rooms = map[string][]string{
 		"internal/shim", "internal/runtime", "internal/nsinit",
 		"internal/spec", "internal/seccomp", "internal/layer", "internal/store", "internal/cgroup",
 		"internal/registry/ref", "internal/registry/platform", // not registry: that links net/http
-		"internal/hello", "internal/config", "internal/host",
+		"internal/hello", "internal/config", "internal/host", "internal/stage",
 		"internal/state", "internal/sys",
 	},
 
@@ -55,6 +56,7 @@ var rooms = map[string][]string{
 	"internal/registry/platform": {},
 	"internal/cgroup":            {"internal/sys"},
 	"internal/hello":             {},
+	"internal/stage":             {"internal/state"},
 	"internal/config":            {"internal/host"},
 	"internal/host":              {"internal/sys"},
 

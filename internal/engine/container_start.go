@@ -18,6 +18,7 @@ import (
 	crt "berth/internal/runtime"
 	"berth/internal/shim"
 	"berth/internal/spec"
+	"berth/internal/stage"
 	"berth/internal/state"
 	"berth/internal/sys"
 )
@@ -273,11 +274,15 @@ func (e *Engine) launchShim() (*shim.Conn, error) {
 	defer unix.Close(null)
 	exe, done := e.shimProgram()
 	defer done()
-	pid, err := syscall.ForkExec(exe, []string{shim.Arg0}, &syscall.ProcAttr{
+	attr := &syscall.ProcAttr{
 		Dir: "/", Env: []string{"GOMAXPROCS=" + strconv.Itoa(min(runtime.NumCPU(), 2))},
 		Files: []uintptr{uintptr(null), uintptr(null), uintptr(null), uintptr(pair[1])},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
-	})
+	}
+	pid, err := syscall.ForkExec(exe, []string{shim.Arg0}, attr)
+	if err != nil && exe != stage.Self { // perhaps the data root is mounted noexec
+		pid, err = syscall.ForkExec(stage.Self, []string{shim.Arg0}, attr)
+	}
 	if err != nil {
 		unix.Close(pair[0])
 		return nil, fmt.Errorf("cannot start a shim: %w", err)
@@ -290,19 +295,19 @@ func (e *Engine) launchShim() (*shim.Conn, error) {
 	return shim.NewConn(pair[0]), nil
 }
 
-// shimProgram returns the path of our own program for the shim: sealed against
+// shimProgram returns the path of the program for the shim: sealed against
 // being written from inside a container where root in the container is root.
 // Another account's shims are safe by not being dumpable (see nsinit).
 func (e *Engine) shimProgram() (path string, done func()) {
-	const self = "/proc/self/exe"
+	exe := stage.Shim(e.dir)
 	if e.host.Rootless {
-		return self, func() {}
+		return exe, func() {}
 	}
 	empty := e.dir.Path("empty")
 	os.Mkdir(empty, 0o700)
-	f, err := sys.SealedSelf(empty)
+	f, err := sys.Sealed(exe, empty)
 	if err != nil {
-		return self, func() {} // no overlay here
+		return exe, func() {} // no overlay here
 	}
 	return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())), func() { f.Close() }
 }

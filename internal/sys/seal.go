@@ -9,8 +9,8 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// SealedSelf opens the running program through a read-only overlay mount of
-// its folder that is attached nowhere. A process that gets hold of a program
+// Sealed opens a program through a read-only overlay mount of its folder that
+// is attached nowhere. A process that gets hold of a program
 // started from it (through /proc/PID/exe, CVE-2019-5736) cannot write to it:
 // an overlay without an upper layer has no way to become writable, whatever is
 // done to the mount. It costs a tenth of a millisecond; copying the program to
@@ -18,8 +18,8 @@ import (
 //
 // It needs root, and empty, the path of an empty folder, as the second layer
 // that the kernel asks for.
-func SealedSelf(empty string) (*os.File, error) {
-	exe, err := os.Readlink("/proc/self/exe")
+func Sealed(exe, empty string) (*os.File, error) {
+	exe, err := filepath.EvalSymlinks(exe)
 	if err != nil {
 		return nil, err
 	}

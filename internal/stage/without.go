@@ -1,0 +1,5 @@
+//go:build !shim
+
+package stage
+
+const program, sum = "", ""
