@@ -4,6 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"math"
 	"os"
 	"runtime"
 	"strconv"
@@ -261,6 +262,8 @@ func (e *Engine) shimPlan(r *record, s *specs.Spec, prog *nsinit.Program, b *bun
 // It runs in a session of its own, without our environment, terminal or
 // descriptors; if the connection closes before a plan came it just ends.
 func (e *Engine) launchShim() (*shim.Conn, error) {
+	// What our caller has left open is not the shim's to hold open.
+	unix.CloseRange(3, math.MaxInt32, unix.CLOSE_RANGE_CLOEXEC)
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)

@@ -2,9 +2,11 @@ package layer
 
 import (
 	"archive/tar"
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -94,6 +96,10 @@ func (u *unpacker) makeFile(dir *node, base string, h *tar.Header, content io.Re
 	if err != nil {
 		return err
 	}
+	sparse := h.Size > smallFile && isSparse(h)
+	if sparse && h.Size > maxSparse {
+		return fmt.Errorf("it has holes that make it %d bytes large", h.Size)
+	}
 	fd := -1
 	err = u.once(dir, base, func(d int) (err error) {
 		fd, err = openat(d, base, openNew, u.treeMode(a.mode, unix.S_IFREG)&0o777)
@@ -105,7 +111,7 @@ func (u *unpacker) makeFile(dir *node, base string, h *tar.Header, content io.Re
 	u.size += h.Size
 	j := job{fd: fd, dir: dir, base: base, name: h.Name, attrs: a}
 	if h.Size > smallFile {
-		err := u.writeLarge(j, h.Size, content)
+		err := u.writeLarge(j, h.Size, sparse, content)
 		if e := unix.Close(fd); err == nil {
 			err = e
 		}
@@ -122,25 +128,68 @@ func (u *unpacker) makeFile(dir *node, base string, h *tar.Header, content io.Re
 	return nil
 }
 
-// writeLarge writes a large file as its content comes.
-func (u *unpacker) writeLarge(j job, size int64, content io.Reader) error {
+// maxSparse bounds what a file with holes may claim to be: a few bytes of a
+// stream can stand for any number of zeros.
+const maxSparse = 1 << 40
+
+func isSparse(h *tar.Header) bool {
+	if h.Typeflag == tar.TypeGNUSparse {
+		return true
+	}
+	for k := range h.PAXRecords {
+		if strings.HasPrefix(k, "GNU.sparse.") {
+			return true
+		}
+	}
+	return false
+}
+
+// writeLarge writes a large file as its content comes. Of one with holes the
+// zeros are left out.
+func (u *unpacker) writeLarge(j job, size int64, sparse bool, content io.Reader) error {
 	if u.large == nil {
 		u.large = make([]byte, chunkSize)
 	}
-	for size > 0 {
+	for at := int64(0); at < size; {
 		if err := u.ctx.Err(); err != nil {
 			return &readError{err}
 		}
-		b := u.large[:min(size, int64(len(u.large)))]
+		b := u.large[:min(size-at, int64(len(u.large)))]
 		if _, err := io.ReadFull(content, b); err != nil {
 			return &readError{unexpected(err)}
 		}
-		if err := writeAll(j.fd, b); err != nil {
+		var err error
+		if sparse && allZero(b) {
+			_, err = unix.Seek(j.fd, int64(len(b)), io.SeekCurrent)
+		} else {
+			err = writeAll(j.fd, b)
+		}
+		if err != nil {
 			return err
 		}
-		size -= int64(len(b))
+		at += int64(len(b))
+	}
+	if sparse {
+		if err := unix.Ftruncate(j.fd, size); err != nil {
+			return err
+		}
 	}
 	return u.finishFile(j)
+}
+
+func allZero(b []byte) bool {
+	for len(b) >= 8 {
+		if binary.NativeEndian.Uint64(b) != 0 {
+			return false
+		}
+		b = b[8:]
+	}
+	for _, c := range b {
+		if c != 0 {
+			return false
+		}
+	}
+	return true
 }
 
 // unexpected says that a stream that ends inside an entry ends too early.

@@ -9,6 +9,7 @@ import (
 	"errors"
 	"io"
 	"os"
+	"os/exec"
 	"path/filepath"
 	"strings"
 	"syscall"
@@ -16,6 +17,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/state"
 )
 
 func TestUnpackKeepsAttributes(t *testing.T) {
@@ -307,4 +310,83 @@ func TestUnpackManyFolders(t *testing.T) {
 	if dir, _ = mustUnpack(t, Options{}, entries...); describe(t, dir)["n/link"] == "" {
 		t.Fatal("no link")
 	}
+}
+
+// Files with holes, as GNU tar writes them.
+func TestUnpackSparse(t *testing.T) {
+	src := tempDir(t)
+	f, err := os.Create(filepath.Join(src, "sparse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for at, text := range map[int64]string{0: "begin", 3 << 20: "middle", 9<<20 - 3: "end"} {
+		if _, err := f.WriteAt([]byte(text), at); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := f.Truncate(16 << 20); err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	want, err := os.ReadFile(filepath.Join(src, "sparse"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, format := range []string{"gnu", "posix"} {
+		out, err := exec.Command("tar", "--sparse", "--format="+format, "-C", src, "-c", "sparse").Output()
+		if err != nil {
+			t.Fatal(err)
+		}
+		dir := tempDir(t)
+		if _, err := Unpack(t.Context(), dir, bytes.NewReader(out), Options{}); err != nil {
+			t.Fatal(err)
+		}
+		got, err := os.ReadFile(filepath.Join(dir, "sparse"))
+		if err != nil || !bytes.Equal(got, want) {
+			t.Errorf("%s: %d bytes, %v", format, len(got), err)
+		}
+		info, err := os.Stat(filepath.Join(dir, "sparse"))
+		if err != nil {
+			t.Fatal(err)
+		}
+		if n := info.Sys().(*syscall.Stat_t).Blocks * 512; n > 2<<20 {
+			t.Errorf("%s: takes %d bytes", format, n)
+		}
+		huge := bytes.ReplaceAll(out, []byte("GNU.sparse.realsize=16777216"), []byte("GNU.sparse.realsize=99999999999999999"[:28]))
+		Unpack(t.Context(), tempDir(t), bytes.NewReader(huge), Options{}) // must end
+	}
+	h := tar.Header{Typeflag: tar.TypeGNUSparse, Name: "x", Size: maxSparse + 1}
+	u := &unpacker{}
+	if err := u.makeFile(&node{}, "x", &h, nil); err == nil || !strings.Contains(err.Error(), "holes") {
+		t.Errorf("a file of holes: %v", err)
+	}
+}
+
+// TestDiskFull runs out of room in the middle.
+func TestDiskFull(t *testing.T) {
+	inNamespace(t, func(func([]string, string)) {
+		base := tempDir(t)
+		if err := unix.Mount("tmpfs", base, "tmpfs", 0, "size=1m"); err != nil {
+			t.Error("cannot mount tmpfs:", err)
+			return
+		}
+		defer unix.Unmount(base, unix.MNT_DETACH)
+		dir, err := state.Open(filepath.Join(base, "root"))
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		small := reg("small", strings.Repeat("x", 50_000))
+		for _, entries := range [][]tar.Header{
+			{small, reg("large", strings.Repeat("x", 2_000_000))},
+			{small, reg("s1", small.Uname), reg("s2", strings.Repeat("y", 60_000)), reg("large", strings.Repeat("x", 940_000)), reg("s3", small.Uname)},
+		} {
+			_, err := Open(dir).Add(t.Context(), bytes.NewReader(tarOf(t, entries...)), Options{})
+			if !errors.Is(err, unix.ENOSPC) {
+				t.Errorf("got %v", err)
+			}
+			checkEmpty(t, dir.Path("tmp"))
+			checkEmpty(t, dir.Path("layers"))
+		}
+	})
 }

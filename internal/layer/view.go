@@ -19,10 +19,8 @@ type View struct{ root []part }
 
 // part is the share that one layer has in a folder of the view.
 type part struct {
-	fd int // of the folder, opened with O_PATH
-	// own is set for the folder a container writes to. A rootless
-	// container may itself set the marks of the other family on it.
-	upper bool
+	fd       int // of the folder, opened with O_PATH
+	families []string
 }
 
 // entry is one name of the view.
@@ -53,21 +51,22 @@ func closeParts(parts []part) {
 // trees listed top first, as [Set.Stack] returns them.
 func NewView(upper string, trees []string) (*View, error) {
 	v := &View{}
-	add := func(path string, isUpper bool) error {
+	add := func(path string, families []string) error {
 		fd, err := openat(unix.AT_FDCWD, path, openPath|unix.O_DIRECTORY, 0)
 		if err != nil {
 			return fmt.Errorf("cannot open layer %s: %w", path, err)
 		}
-		v.root = append(v.root, part{fd: fd, upper: isUpper})
+		v.root = append(v.root, part{fd: fd, families: families})
 		return nil
 	}
 	if upper != "" {
-		if err := add(upper, true); err != nil {
+		if err := add(upper, []string{family(UserXattr())}); err != nil {
 			return nil, err
 		}
 	}
+	families := layerFamilies()
 	for _, t := range trees {
-		if err := add(t, false); err != nil {
+		if err := add(t, families); err != nil {
 			v.Close()
 			return nil, err
 		}
@@ -87,15 +86,23 @@ func (v *View) Close() {
 	v.root = nil
 }
 
+// layerFamilies returns whose attributes count in layers. They were made by
+// berth, which lets no image set them, so both do. What a container writes to
+// is another matter: it can set those of users on its own files, and under
+// root's overlay the kernel does not heed them.
+func layerFamilies() []string {
+	if os.Geteuid() != 0 {
+		return []string{userFamily} // the others cannot be read
+	}
+	return []string{trustedFamily, userFamily}
+}
+
 // mark returns what a folder's share does to the shares below: 'y' hides them,
 // 'x' says that it has whiteouts in the form of attributes.
-func (p part) mark() byte { return overlayAttr(p.fd, opaqueAttr, p.upper) }
-
-// overlayAttr reads the first byte of one of overlay's attributes.
-func overlayAttr(fd int, name string, upper bool) byte {
+func (p part) mark() byte {
 	var b [8]byte
-	for _, f := range families(upper) {
-		n, err := unix.Getxattr(procPath(fd), f+name, b[:])
+	for _, f := range p.families {
+		n, err := unix.Getxattr(procPath(p.fd), f+opaqueAttr, b[:])
 		if err == nil && n > 0 {
 			return b[0]
 		}
@@ -103,36 +110,20 @@ func overlayAttr(fd int, name string, upper bool) byte {
 	return 0
 }
 
-// hasOverlayAttr also counts empty attributes.
-func hasOverlayAttr(fd int, name string, upper bool) bool {
-	for _, f := range families(upper) {
-		if _, err := unix.Getxattr(procPath(fd), f+name, nil); err == nil {
-			return true
-		}
-	}
-	return false
-}
-
-// families returns whose attributes count. Layers were made by berth, which
-// lets no image set them, so both do. A container can write those of users on
-// its own files, and under root's overlay the kernel does not heed them.
-func families(upper bool) []string {
-	switch {
-	case os.Geteuid() != 0:
-		return []string{userFamily}
-	case upper:
-		return []string{family(UserXattr())}
-	}
-	return []string{trustedFamily, userFamily}
-}
-
 // hides reports whether an opened entry of the share p is a whiteout.
 func (p part) hides(fd int, st *unix.Stat_t) bool {
 	if isWhiteout(st) {
 		return true
 	}
-	return st.Mode&unix.S_IFMT == unix.S_IFREG && st.Size == 0 &&
-		p.mark() == 'x' && hasOverlayAttr(fd, whiteoutAttr, p.upper)
+	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != 0 || p.mark() != 'x' {
+		return false
+	}
+	for _, f := range p.families {
+		if _, err := unix.Getxattr(procPath(fd), f+whiteoutAttr, nil); err == nil {
+			return true
+		}
+	}
+	return false
 }
 
 // step looks up one name in a folder of the view.
@@ -160,9 +151,9 @@ func step(folder []part, name string) (*entry, error) {
 		case !isDir: // a whiteout, or something that the folder above hides
 			unix.Close(fd)
 		case e == nil:
-			e = &entry{fd: fd, st: st, parts: []part{{fd: fd, upper: p.upper}}}
+			e = &entry{fd: fd, st: st, parts: []part{{fd: fd, families: p.families}}}
 		default:
-			e.parts = append(e.parts, part{fd: fd, upper: p.upper})
+			e.parts = append(e.parts, part{fd: fd, families: p.families})
 		}
 		if !isDir || i < len(folder)-1 && e.parts[len(e.parts)-1].mark() == 'y' {
 			break
@@ -287,7 +278,7 @@ func (v *View) openRoot() (*entry, error) {
 			closeParts(e.parts)
 			return nil, err
 		}
-		e.parts = append(e.parts, part{fd: fd, upper: p.upper})
+		e.parts = append(e.parts, part{fd: fd, families: p.families})
 	}
 	e.fd = e.parts[0].fd
 	return e, unix.Fstat(e.fd, &e.st)

@@ -76,12 +76,17 @@ func collect(p *Program, first, sock int) (*Child, error) {
 		}
 		return nil, err
 	}
+	// After a failure the messages are read to their end all the same: the
+	// process that CallClone made may fail before its maker has told of it.
+	var failed error
 	for {
 		msg, fd, err := receive(sock)
 		if err != nil {
 			return fail(err)
 		}
 		switch {
+		case msg == nil && failed != nil:
+			return fail(failed)
 		case msg == nil: // closed by execve, or the child was killed
 			if len(pids) > 1 {
 				reap(first)
@@ -94,7 +99,7 @@ func collect(p *Program, first, sock int) (*Child, error) {
 		case msg.kind == msgFD:
 			c.FDs = append(c.FDs, os.NewFile(uintptr(fd), "passed"))
 		case msg.kind == msgError && int(msg.op) < len(p.Ops):
-			return fail(&OpError{Op: p.Ops[msg.op], Errno: syscall.Errno(msg.value)})
+			failed = &OpError{Op: p.Ops[msg.op], Errno: syscall.Errno(msg.value)}
 		default:
 			return fail(errors.New("unexpected message from a starting process"))
 		}

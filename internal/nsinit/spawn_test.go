@@ -183,3 +183,20 @@ func TestLoadRefusesDamage(t *testing.T) {
 		}
 	}
 }
+
+// A process made by CallClone can fail before its maker has reported it; both
+// must be reaped.
+func TestSpawnReapsBothAfterFailure(t *testing.T) {
+	p := &Program{Ops: []Op{
+		{Call: CallClone, Args: []Arg{Int(0)}},
+		{Call: CallFail, Args: []Arg{Int(int(unix.EIO))}, What: "go on"},
+	}}
+	for range 200 {
+		if _, _, err := spawn(t, p); !errors.Is(err, syscall.EIO) {
+			t.Fatalf("got %v", err)
+		}
+	}
+	if pid, err := unix.Wait4(-1, nil, unix.WNOHANG, nil); err != unix.ECHILD {
+		t.Errorf("child %d is left (%v)", pid, err)
+	}
+}

@@ -8,6 +8,7 @@ import (
 	"runtime"
 	"runtime/debug"
 	"time"
+	"unsafe"
 
 	"golang.org/x/sys/unix"
 
@@ -29,6 +30,7 @@ func Main() int {
 	unix.CloseOnExec(controlFD)
 	control := NewConn(controlFD)
 	signal.Ignore(unix.SIGHUP, unix.SIGPIPE)
+	setName(Arg0)
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	plan, err := readPlan(control)
 	if err != nil {
@@ -58,6 +60,15 @@ func Main() int {
 	time.AfterFunc(3*time.Second, debug.FreeOSMemory)
 	c.supervise()
 	return 0
+}
+
+// setName is what ps(1) shows, which would be the number of the descriptor that
+// the program was started from.
+func setName(name string) {
+	b, err := unix.BytePtrFromString(name)
+	if err == nil {
+		unix.Prctl(unix.PR_SET_NAME, uintptr(unsafe.Pointer(b)), 0, 0, 0)
+	}
 }
 
 func readPlan(control *Conn) (*Plan, error) {
