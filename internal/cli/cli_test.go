@@ -7,6 +7,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"berth/internal/engine"
 )
 
 // call is one call of the program in this process.
@@ -371,5 +373,41 @@ func TestDamagedSettings(t *testing.T) {
 	got := invoke(t, map[string]string{"DOCKER_CONFIG": dir}, "docker", "ps")
 	if got.code != 0 || !strings.HasPrefix(got.errOut, "WARNING: Error loading config file: ") {
 		t.Errorf("got %v", got)
+	}
+}
+
+// TestHintOrder: options written after the image are found and put before it.
+func TestHintOrder(t *testing.T) {
+	a := &app{name: "docker"}
+	for _, c := range []struct{ path, words, want string }{
+		{"run", "-it sh", "docker run -it busybox sh"},
+		{"run", "--rm -p 80:80 --name web sh -c ls", "docker run --rm -p 80:80 --name web busybox sh -c ls"},
+		{"run", "--name=web", "docker run --name=web busybox"},
+		{"run", "-d", "docker run -d busybox"},
+		{"container run", "--nosuch x", "docker container run --nosuch busybox x"},
+		{"exec", "-it -u 0 sh", "docker exec -it -u 0 busybox sh"},
+	} {
+		v, path, err := a.lookup(strings.Fields(c.path))
+		if err != nil {
+			t.Fatal(err)
+		}
+		_, leaf := a.build(v, path)
+		words := strings.Fields(c.words)
+		failed := &engine.StartError{Code: 127, Text: `exec: "` + words[0] + `": executable file not found in $PATH`}
+		got := a.withHint(leaf, failed, "busybox", words)
+		if !strings.HasSuffix(got.Error(), ": "+c.want) || exitCode(got) != 127 {
+			t.Errorf("%s busybox %s: %v, want the hint %s", c.path, c.words, got, c.want)
+		}
+	}
+	v, path, err := a.lookup([]string{"run"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	_, leaf := a.build(v, path)
+	other := &engine.StartError{Code: 127, Text: `exec: "sh": executable file not found in $PATH`}
+	for _, words := range [][]string{nil, {"sh"}, {"-x"}} {
+		if got := a.withHint(leaf, other, "busybox", words); got != error(other) {
+			t.Errorf("a hint where there is no need: %v", got)
+		}
 	}
 }

@@ -68,13 +68,25 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 		ImageID: img.ID, Layers: img.Layers, Driver: e.driver(), Platform: img.Platform().String(),
 		Run: opt.run, Config: &cfg, HostConfig: &hc,
 	}
-	if cfg.Hostname == "" {
-		cfg.Hostname = shortID(r.ID)
-		if hc.NetworkMode == "host" || hc.UTSMode == "host" {
-			cfg.Hostname = e.host.Hostname()
+	r.nameHost(e)
+	return r, warnings, nil
+}
+
+// nameHost gives the container a host name: that of the host, or of the
+// container, whose network it shares, else the beginning of its ID.
+func (r *record) nameHost(e *Engine) {
+	if r.Config.Hostname != "" {
+		return
+	}
+	r.Config.Hostname = shortID(r.ID)
+	if r.HostConfig.NetworkMode == "host" || r.HostConfig.UTSMode == "host" {
+		r.Config.Hostname = e.host.Hostname()
+	}
+	if id, ok := strings.CutPrefix(string(r.HostConfig.NetworkMode), "container:"); ok {
+		if other, _, err := e.load(id); err == nil {
+			r.Config.Hostname = other.Config.Hostname
 		}
 	}
-	return r, warnings, nil
 }
 
 // driver chooses how the root file system will be made.

@@ -73,10 +73,9 @@ func (e *Engine) entries() ([]entry, error) {
 }
 
 func (e *Engine) summary(en entry, size bool) container.Summary {
-	args := slices.Concat(en.Config.Entrypoint, en.Config.Cmd)
 	s := container.Summary{
 		ID: en.ID, Names: []string{"/" + en.Name}, Image: en.Image, ImageID: en.ImageID,
-		Command: strings.Join(args, " "), Created: en.Created.Unix(), Labels: en.Config.Labels,
+		Command: commandText(slices.Concat(en.Config.Entrypoint, en.Config.Cmd)), Created: en.Created.Unix(), Labels: en.Config.Labels,
 		State: container.ContainerState(en.st.Phase), Status: statusText(en.st),
 		Mounts: en.Mounts, Ports: portSummaries(en),
 	}
@@ -87,6 +86,18 @@ func (e *Engine) summary(en entry, size bool) container.Summary {
 		s.SizeRootFs = s.SizeRw + e.layersSize(en.Layers)
 	}
 	return s
+}
+
+// commandText joins a command for people, with Docker's quotes around arguments
+// that hold spaces.
+func commandText(args []string) string {
+	out := slices.Clone(args)
+	for i, a := range out {
+		if i > 0 && strings.Contains(a, " ") {
+			out[i] = "'" + a + "'"
+		}
+	}
+	return strings.Join(out, " ")
 }
 
 func (e *Engine) sizeRw(r *record) int64 {

@@ -3,7 +3,6 @@ package shim
 import (
 	"encoding/json"
 	"os"
-	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -34,7 +33,7 @@ type container struct {
 	backoff time.Duration
 	stopped bool // by a person
 	kill    *time.Timer
-	waiters sync.Map // *Conn -> bool: told when all is over
+	waiters []*Conn // told when all is over
 	execs   execTable
 }
 
@@ -297,10 +296,9 @@ func (c *container) finish() {
 	}
 	c.settleExecs()
 	c.hub.finish(x)
-	c.waiters.Range(func(conn, _ any) bool {
-		conn.(*Conn).sendJSON(frameExit, x)
-		return true
-	})
+	for _, conn := range c.waiters {
+		conn.sendJSON(frameExit, x)
+	}
 }
 
 // settleExecs lets the clients of execs hear that their programs ended too.

@@ -50,20 +50,21 @@ func (c *container) serve(conn *Conn) {
 // attach connects a client to the first process.
 func (c *container) attach(conn *Conn, r Request) {
 	var s *stdio
-	c.call(func() {
+	c.call(func() { // so that the end cannot come in between
 		s = c.io
 		conn.sendJSON(frameStarted, Started{Pid: c.pid})
+		c.hub.join(conn, r.Replay)
 	})
-	c.hub.join(conn, r.Replay)
 	c.session(conn, s, r.Stdin)
 }
 
 // control handles requests that end with an answer.
 func (c *container) control(conn *Conn, r Request) {
-	if r.Kind != "signal" {
-		c.waiters.Store(conn, true)
-	}
-	c.call(func() {
+	c.call(func() { // so that the end cannot come ahead of the answer
+		conn.sendJSON(frameStarted, Started{Pid: c.pid})
+		if r.Kind != "signal" {
+			c.waiters = append(c.waiters, conn)
+		}
 		switch r.Kind {
 		case "stop":
 			c.stop(r.Signal, r.Timeout)
@@ -76,7 +77,6 @@ func (c *container) control(conn *Conn, r Request) {
 			}
 		}
 	})
-	conn.sendJSON(frameStarted, Started{Pid: c.pid})
 	if r.Kind == "signal" {
 		conn.Close()
 	}
