@@ -144,7 +144,6 @@ func splitOptions(c *cobra.Command, words []string) (options, rest []string) {
 	f := pflag.NewFlagSet("", pflag.ContinueOnError)
 	f.SetInterspersed(false)
 	f.SetOutput(io.Discard)
-	f.ParseErrorsWhitelist.UnknownFlags = true
 	c.Flags().VisitAll(func(known *pflag.Flag) {
 		copied := f.VarPF(opts.NewList(known.Value.Type(), nil), known.Name, known.Shorthand, "")
 		copied.NoOptDefVal = known.NoOptDefVal
