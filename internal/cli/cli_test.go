@@ -167,7 +167,9 @@ Run 'berth run --help' for more information
 		{"berth|rm|-f|c", 0, "berth: No such container: c\n"},
 		{"berth|rm|--link|c", 1, "berth: --link is not supported yet by this berth\n"},
 		{"berth|inspect|--type|foo|c", 1, "berth: unknown type: \"foo\": must be one of \"container\", \"image\", \"volume\"\n"},
-		{"berth|ps|--format|{{.Foo", 1, "berth: template parsing error: template: :1: unclosed action\n"},
+		{"berth|ps|--format|{{.Foo", 1, "berth: failed to parse template: template: :1: unclosed action\n"},
+		{"berth|version|-f|{{.Foo", 64, "berth: template parsing error: template: :1: unclosed action\n"},
+		{"berth|version|-f|{{.Foo}}", 1, "berth: template parsing error: template: :1:2: executing \"\" at <.Foo>: map has no entry for key \"Foo\"\n"},
 		{"berth|ps|--filter|x", 125, `berth: invalid argument "x" for "-f, --filter" flag: invalid filter 'x'
 
 Usage:  berth ps [OPTIONS]
@@ -256,7 +258,7 @@ func TestVersion(t *testing.T) {
 	if got := invoke(t, nil, "berth", "version"); got.code != 0 || !strings.Contains(got.out, "\nServer: berth\n Engine:\n  Version:          29.0.0\n") {
 		t.Errorf("got %v", got)
 	}
-	if got := invoke(t, nil, "docker", "version", "-f", "{{.Client.NoSuch}}"); got.code != 64 {
+	if got := invoke(t, nil, "docker", "version", "-f", "{{.Client.NoSuch}}"); got.code != 1 {
 		t.Errorf("got %v", got)
 	}
 }

@@ -26,16 +26,16 @@ func (a *app) createCommand() *cobra.Command {
 		defer cid.close()
 		e, err := a.openToPull()
 		if err != nil {
-			return engineFailure(err)
+			return err
 		}
 		created, err := e.ContainerCreate(c.Context(), opt)
 		a.endProgress(opt.Progress)
 		if err != nil {
-			return engineFailure(err)
+			return err
 		}
 		a.warnAll(created.Warnings)
 		if err := cid.write(created.ID); err != nil {
-			return engineFailure(err)
+			return err
 		}
 		return a.println(created.ID)
 	}

@@ -2,12 +2,14 @@ package cli
 
 import (
 	"bufio"
+	"errors"
 	"fmt"
 	"io"
 	"strings"
 
 	"github.com/spf13/pflag"
 
+	"berth/internal/cli/format"
 	"berth/internal/cli/opts"
 )
 
@@ -27,6 +29,16 @@ func inspectFlag(f *pflag.FlagSet) *string {
 'json':             Print in JSON format
 'TEMPLATE':         Print output using the given Go template.
 Refer to https://docs.docker.com/go/formatting/ for more information about formatting output with templates`)
+}
+
+// templateFailure is 64 for a template that cannot be read, as in docker, and 1
+// for one that asks for what is not there.
+func templateFailure(err error) error {
+	var parse *format.ParseError
+	if errors.As(err, &parse) {
+		return &failure{code: 64, text: err.Error(), err: err}
+	}
+	return err
 }
 
 // refuse answers with an error for the first of the options that was given.

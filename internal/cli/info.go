@@ -30,7 +30,7 @@ func (a *app) infoCommand() *cobra.Command {
 		all := information{Info: &in, ClientInfo: a.clientInfo()}
 		if *layout != "" {
 			if err := format.One(a.env.Stdout, *layout, all); err != nil {
-				return &failure{code: 64, text: err.Error()}
+				return templateFailure(err)
 			}
 			return nil
 		}

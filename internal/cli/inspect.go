@@ -100,7 +100,7 @@ func (a *app) inspect(ctx context.Context, layout string, names []string, what s
 		found = append(found, o)
 	}
 	if err := format.Inspect(a.env.Stdout, layout, found); err != nil {
-		return &failure{code: 64, text: err.Error()}
+		return templateFailure(err)
 	}
 	for _, p := range problems {
 		fmt.Fprintf(a.env.Stderr, "Error: %v\n", p)

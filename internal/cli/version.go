@@ -54,7 +54,7 @@ func (a *app) versionCommand() *cobra.Command {
 			return a.println(versionText(v))
 		}
 		if err := format.One(a.env.Stdout, *layout, v); err != nil {
-			return &failure{code: 64, text: err.Error()}
+			return templateFailure(err)
 		}
 		return nil
 	}

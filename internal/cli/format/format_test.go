@@ -86,10 +86,10 @@ id: ba9876543210
 
 func TestRowsErrors(t *testing.T) {
 	for _, c := range []struct{ format, want string }{
-		{"{{.ID", `template parsing error: template: :1: unclosed action`},
-		{"{{.Nothing}}", `template: :1:2: executing "" at <.Nothing>: can't evaluate field Nothing in type format.row`},
-		{"table {{.Nothing}}", `template: :1:2: executing "" at <.Nothing>: can't evaluate field Nothing in type format.row`},
-		{"{{nosuch .ID}}", `template parsing error: template: :1: function "nosuch" not defined`},
+		{"{{.ID", `failed to parse template: template: :1: unclosed action`},
+		{"{{.Nothing}}", `failed to execute template: template: :1:2: executing "" at <.Nothing>: can't evaluate field Nothing in type format.row`},
+		{"table {{.Nothing}}", `failed to execute template: template: :1:2: executing "" at <.Nothing>: can't evaluate field Nothing in type format.row`},
+		{"{{nosuch .ID}}", `failed to parse template: template: :1: function "nosuch" not defined`},
 	} {
 		var out strings.Builder
 		err := Rows(&out, rows(), Options{Format: c.format})

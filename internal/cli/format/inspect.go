@@ -24,7 +24,7 @@ func Inspect(w io.Writer, source string, objects []any) error {
 	}
 	t, err := parse(source)
 	if err != nil {
-		return err
+		return fmt.Errorf("template parsing error: %w", err)
 	}
 	// A member that is missing fails, instead of printing "no value".
 	t.Option("missingkey=error")
@@ -42,13 +42,13 @@ func Inspect(w io.Writer, source string, objects []any) error {
 // over its JSON form.
 func executeEither(b *bytes.Buffer, t *template.Template, o any) error {
 	start := b.Len()
-	if err := t.Execute(b, o); err != nil {
+	if t.Execute(b, o) != nil {
 		b.Truncate(start)
-		bare, jsonErr := bareJSON(o)
-		if jsonErr != nil {
-			return jsonErr
+		bare, err := bareJSON(o)
+		if err == nil {
+			err = t.Execute(b, bare)
 		}
-		if t.Execute(b, bare) != nil {
+		if err != nil {
 			return fmt.Errorf("template parsing error: %w", err)
 		}
 	}

@@ -2,6 +2,7 @@ package format
 
 import (
 	"bytes"
+	"fmt"
 	"io"
 	"reflect"
 	"strings"
@@ -94,13 +95,13 @@ func jsonLines[T any](w io.Writer, rows []T) error {
 func templateLines[T any](w io.Writer, rows []T, source string) error {
 	t, err := parse(source)
 	if err != nil {
-		return err
+		return fmt.Errorf("failed to parse template: %w", err)
 	}
 	// Nothing is printed when a row fails.
 	var b bytes.Buffer
 	for _, r := range rows {
 		if err := t.Execute(&b, r); err != nil {
-			return err
+			return fmt.Errorf("failed to execute template: %w", err)
 		}
 		b.WriteByte('\n')
 	}
@@ -111,12 +112,12 @@ func templateLines[T any](w io.Writer, rows []T, source string) error {
 func templateTable[T any](w io.Writer, rows []T, source string) error {
 	t, err := parse(source)
 	if err != nil {
-		return err
+		return fmt.Errorf("failed to parse template: %w", err)
 	}
 	var body bytes.Buffer
 	for _, r := range rows {
 		if err := t.Execute(&body, r); err != nil {
-			return err
+			return fmt.Errorf("failed to execute template: %w", err)
 		}
 		body.WriteByte('\n')
 	}

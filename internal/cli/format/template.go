@@ -11,13 +11,20 @@ import (
 	"unicode/utf8"
 )
 
+// ParseError says that a template cannot be read. A template that can, but asks
+// for what is not there, gives another error.
+type ParseError struct{ Err error }
+
+func (e *ParseError) Error() string { return e.Err.Error() }
+func (e *ParseError) Unwrap() error { return e.Err }
+
 // parse reads a template of the caller's. A backslash with t or n stands for
 // tab and new line, because shells pass it on as it is.
 func parse(source string) (*template.Template, error) {
 	source = strings.NewReplacer(`\t`, "\t", `\n`, "\n").Replace(strings.TrimSpace(source))
 	t, err := template.New("").Funcs(functions()).Parse(source)
 	if err != nil {
-		return nil, fmt.Errorf("template parsing error: %w", err)
+		return nil, &ParseError{err}
 	}
 	return t, nil
 }
