@@ -13,6 +13,15 @@ func (u *unpacker) finish() error {
 	return u.finishFolder(u.tree.root, u.tree.root.fd, false)
 }
 
+// finishNames leaves a note at the top if things hide by names, which is known
+// only when all other folders are done.
+func (u *unpacker) finishNames(n *node, fd int) error {
+	if n.parent != nil || !u.byName {
+		return nil
+	}
+	return makeEmpty(fd, byNameFile)
+}
+
 func (u *unpacker) finishFolder(n *node, fd int, covered bool) error {
 	for _, kid := range n.kids {
 		if kid.link != "" {
@@ -31,6 +40,9 @@ func (u *unpacker) finishFolder(n *node, fd int, covered bool) error {
 		}
 	}
 	if err := u.markFolder(n, fd, covered); err != nil {
+		return err
+	}
+	if err := u.finishNames(n, fd); err != nil {
 		return err
 	}
 	if n.attrs == nil {

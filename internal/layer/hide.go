@@ -14,10 +14,14 @@ const (
 	trustedFamily = "trusted.overlay."
 	userFamily    = "user.overlay."
 
-	opaqueAttr   = "opaque"   // "y": hides the folder below; "x": see whiteoutAttr
-	originAttr   = "origin"   // where a folder was copied up from
-	whiteoutAttr = "whiteout" // on an empty file in an "x" folder (kernel 6.7)
+	opaqueAttr = "opaque" // "y": hides the folder below
+	originAttr = "origin" // where a folder was copied up from
 )
+
+// byNameFile at the top of a tree says that in it things hide by names, as in
+// the stream: the file system has no extended attributes or the kernel (before
+// 5.8) refuses the device nodes. The view understands that, overlay does not.
+const byNameFile = ".wh..wh..names"
 
 // UserXattr reports whether overlay mounts of this process must be given the
 // option userxattr, and so which family its layers and containers have: the
@@ -55,22 +59,23 @@ func (u *unpacker) hide(dir *node, base string) error {
 		dir.hide(base, false)
 		return nil
 	}
+	if dir.hidden[base] {
+		return nil
+	}
 	fd, err := u.tree.fd(dir)
 	if err != nil {
 		return err
 	}
-	if !u.noMknod {
+	if !u.byName {
 		err = unix.Mknodat(fd, base, unix.S_IFCHR, 0)
-		u.noMknod = err == unix.EPERM || err == unix.EOPNOTSUPP || err == unix.EINVAL
+		u.byName = err == unix.EPERM || err == unix.EOPNOTSUPP || err == unix.EINVAL
 	}
-	if u.noMknod {
-		err = u.hideByXattr(fd, base)
+	if u.byName {
+		err = u.hideByName(fd, base)
 	}
 	switch err {
 	case unix.EEXIST:
-		if !dir.hidden[base] {
-			dir.hide(base, false)
-		}
+		dir.hide(base, false)
 		return nil
 	case nil:
 		dir.hide(base, true)
@@ -86,15 +91,35 @@ func (n *node) hide(base string, mark bool) {
 	n.hidden[base] = mark
 }
 
-// hideByXattr makes a whiteout where the kernel refuses the device node: an
-// empty file with a mark. The mark on its folder is set at the end.
-func (u *unpacker) hideByXattr(dir int, base string) error {
-	fd, err := openat(dir, base, openNew, 0o600)
+// hideByName makes a whiteout in the form of a name, unless there is something
+// to hide what lies below anyway.
+func (u *unpacker) hideByName(dir int, base string) error {
+	var st unix.Stat_t
+	if err := unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != unix.ENOENT {
+		if err == nil {
+			err = unix.EEXIST
+		}
+		return err
+	}
+	return makeEmpty(dir, whiteoutPrefix+base)
+}
+
+func makeEmpty(dir int, name string) error {
+	fd, err := openat(dir, name, openNew, 0o600)
 	if err != nil {
 		return err
 	}
-	defer unix.Close(fd)
-	return unix.Fsetxattr(fd, u.family+whiteoutAttr, []byte("y"), 0)
+	return unix.Close(fd)
+}
+
+// unhide removes the mark that hides base, in whichever form it is.
+func (n *node) unhide(fd int, base string) error {
+	n.hidden[base] = false
+	err := unix.Unlinkat(fd, whiteoutPrefix+base, 0)
+	if err == unix.ENOENT || err == unix.ENAMETOOLONG {
+		err = unix.Unlinkat(fd, base, 0)
+	}
+	return err
 }
 
 // markFolder writes on an open folder how it hides. Covered tells that a
@@ -109,18 +134,36 @@ func (u *unpacker) markFolder(n *node, fd int, covered bool) error {
 		if covered {
 			return nil
 		}
-		return u.setMark(fd, opaqueAttr, "y")
+		return u.markOpaque(fd)
 	}
 	if !n.hasMarks() {
 		return nil
 	}
 	// Without this the kernel lists the whiteouts of a folder that no
 	// other layer has: it looks for them only in folders that were copied
-	// up from somewhere, even if unknown where.
-	if err := u.setMark(fd, originAttr, ""); err != nil || !u.noMknod {
-		return err
+	// up from somewhere, even if unknown where. Where attributes cannot be
+	// kept there is no overlay either.
+	err := unix.Fsetxattr(fd, u.family+originAttr, nil, 0)
+	if err == unix.EOPNOTSUPP {
+		return nil
 	}
-	return u.setMark(fd, opaqueAttr, "x")
+	return err
+}
+
+// markOpaque makes an open folder hide what lies below.
+func (u *unpacker) markOpaque(fd int) error {
+	err := error(unix.EOPNOTSUPP)
+	if !u.byName {
+		err = unix.Fsetxattr(fd, u.family+opaqueAttr, []byte("y"), 0)
+	}
+	if err == unix.EOPNOTSUPP {
+		u.byName = true
+		err = makeEmpty(fd, opaqueName)
+	}
+	if err != nil {
+		return fmt.Errorf("cannot mark a folder as hiding what lies below: %w", err)
+	}
+	return nil
 }
 
 func (n *node) hasMarks() bool {
@@ -137,16 +180,9 @@ func (n *node) removeMarks(fd int) error {
 		if !mark {
 			continue
 		}
-		if err := unix.Unlinkat(fd, base, 0); err != nil {
+		if err := n.unhide(fd, base); err != nil {
 			return err
 		}
-	}
-	return nil
-}
-
-func (u *unpacker) setMark(fd int, attr, value string) error {
-	if err := unix.Fsetxattr(fd, u.family+attr, []byte(value), 0); err != nil {
-		return fmt.Errorf("cannot mark a folder as hiding what lies below; the data root needs a file system with extended attributes: %w", err)
 	}
 	return nil
 }

@@ -43,6 +43,11 @@ func (u *unpacker) once(dir *node, base string, do func(fd int) error) error {
 	if err != nil {
 		return err
 	}
+	if u.byName && dir.hidden[base] {
+		if err := dir.unhide(fd, base); err != nil {
+			return err
+		}
+	}
 	if err := do(fd); err != unix.EEXIST {
 		return err
 	}

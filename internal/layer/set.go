@@ -59,6 +59,18 @@ func (s *Set) Stack(diffIDs []string) ([]string, error) {
 	return trees, nil
 }
 
+// OverlayFits reports whether an overlay mount can show the layers. One that
+// was unpacked where the file system or the kernel lacks something has its
+// whiteouts in a form that only [View] understands.
+func (s *Set) OverlayFits(diffIDs []string) bool {
+	for _, id := range diffIDs {
+		if m, err := s.Meta(id); err == nil && m.ByName {
+			return false
+		}
+	}
+	return true
+}
+
 // Add unpacks the tar stream r as a layer. Opt.DiffID, when given, must be
 // the digest of the stream. The layer appears whole or not at all. If it is
 // there already, the stream is still read and checked.
@@ -85,7 +97,7 @@ func (s *Set) Add(ctx context.Context, r io.Reader, opt Options) (Meta, error) {
 		return Meta{}, err
 	}
 	m := Meta{V: 1, DiffID: res.DiffID, Size: res.Size, Files: res.Files, Created: time.Now().UTC(),
-		Owner: state.Self(), Opaque: res.Opaque, Rootless: res.Rootless}
+		Owner: state.Self(), Opaque: res.Opaque, ByName: res.ByName, Rootless: res.Rootless}
 	if err := finish(tmp.Path("layer"), m, res.Owners); err != nil {
 		return Meta{}, err
 	}

@@ -21,9 +21,8 @@ type Options struct {
 	DiffID     string // what the digest of the stream must be; empty: anything
 	MaxEntries int    // 0 means 8 million
 
-	// For tests: as root, do as an ordinary account does; do without the
-	// device nodes that are whiteouts.
-	rootless, noMknod bool
+	// For tests: as root, do as an ordinary account does; hide by names.
+	rootless, byName bool
 }
 
 // Result describes a layer that has been unpacked.
@@ -32,6 +31,7 @@ type Result struct {
 	Size     int64 // bytes in regular files
 	Files    int64 // entries of all kinds
 	Opaque   bool  // the layer hides everything below it
+	ByName   bool  // it hides things in a form that overlay does not know
 	Rootless bool
 	Owners   Owners
 }
@@ -84,7 +84,7 @@ type unpacker struct {
 	lastDir  string // the folder of the last entry as the stream spells it
 	lastNode *node
 	parts    []string
-	noMknod  bool   // whiteouts have to be extended attributes
+	byName   bool   // things hide by names; see byNameFile
 	large    []byte // buffer for large files
 
 	size, files int64
@@ -125,7 +125,7 @@ func Unpack(ctx context.Context, dst string, r io.Reader, opt Options) (Result, 
 	}
 	owners := Owners{}
 	u.tree.root.collectOwners(owners)
-	return Result{DiffID: digest, Size: u.size, Files: u.files, Opaque: u.tree.root.opaque,
+	return Result{DiffID: digest, ByName: u.byName, Size: u.size, Files: u.files, Opaque: u.tree.root.opaque,
 		Rootless: u.rootless, Owners: owners}, nil
 }
 
@@ -149,7 +149,7 @@ func newUnpacker(ctx context.Context, dst string, opt Options) (*unpacker, error
 		ctx: ctx, tree: t, left: left,
 		rootless: opt.rootless || os.Geteuid() != 0,
 		family:   family(opt.rootless || UserXattr()),
-		umask:    currentUmask(), gid: os.Getegid(), noMknod: opt.noMknod,
+		umask:    currentUmask(), gid: os.Getegid(), byName: opt.byName,
 	}, nil
 }
 

@@ -21,6 +21,7 @@ type View struct{ root []part }
 type part struct {
 	fd       int // of the folder, opened with O_PATH
 	families []string
+	byName   bool // a layer in which things hide by names
 }
 
 // entry is one name of the view.
@@ -70,7 +71,9 @@ func NewView(upper string, trees []string) (*View, error) {
 			v.Close()
 			return nil, err
 		}
-		if v.root[len(v.root)-1].mark() == 'y' {
+		top := &v.root[len(v.root)-1]
+		top.byName = top.has(byNameFile)
+		if top.opaque() {
 			break
 		}
 	}
@@ -97,46 +100,56 @@ func layerFamilies() []string {
 	return []string{trustedFamily, userFamily}
 }
 
-// mark returns what a folder's share does to the shares below: 'y' hides them,
-// 'x' says that it has whiteouts in the form of attributes.
-func (p part) mark() byte {
+// opaque reports whether a folder's share hides the shares below.
+func (p part) opaque() bool {
 	var b [8]byte
 	for _, f := range p.families {
 		n, err := unix.Getxattr(procPath(p.fd), f+opaqueAttr, b[:])
 		if err == nil && n > 0 {
-			return b[0]
+			return b[0] == 'y'
 		}
 	}
-	return 0
+	return p.byName && p.has(opaqueName)
 }
 
-// hides reports whether an opened entry of the share p is a whiteout.
-func (p part) hides(fd int, st *unix.Stat_t) bool {
-	if isWhiteout(st) {
-		return true
+// has reports whether the folder has an entry of that name.
+func (p part) has(name string) bool {
+	var st unix.Stat_t
+	return unix.Fstatat(p.fd, name, &st, unix.AT_SYMLINK_NOFOLLOW) == nil
+}
+
+// open opens an entry of the folder. What only hides something does not count
+// as an entry; then hides tells whether it hides this name.
+func (p part) open(name string) (fd int, st unix.Stat_t, hides bool, err error) {
+	if p.byName && strings.HasPrefix(name, whiteoutPrefix) {
+		return -1, st, false, unix.ENOENT
 	}
-	if st.Mode&unix.S_IFMT != unix.S_IFREG || st.Size != 0 || p.mark() != 'x' {
-		return false
+	fd, err = openat(p.fd, name, openPath, 0)
+	if err == unix.ENOENT {
+		return -1, st, p.byName && p.has(whiteoutPrefix+name), err
 	}
-	for _, f := range p.families {
-		if _, err := unix.Getxattr(procPath(fd), f+whiteoutAttr, nil); err == nil {
-			return true
-		}
+	if err == nil {
+		err = unix.Fstat(fd, &st)
 	}
-	return false
+	if err == nil && isWhiteout(&st) {
+		hides, err = true, unix.ENOENT
+	}
+	if err != nil && fd >= 0 {
+		unix.Close(fd)
+	}
+	return fd, st, hides, err
 }
 
 // step looks up one name in a folder of the view.
 func step(folder []part, name string) (*entry, error) {
 	var e *entry
 	for i, p := range folder {
-		fd, err := openat(p.fd, name, openPath, 0)
+		fd, st, hides, err := p.open(name)
 		if err == unix.ENOENT {
+			if hides {
+				break
+			}
 			continue
-		}
-		var st unix.Stat_t
-		if err == nil {
-			err = unix.Fstat(fd, &st)
 		}
 		if err != nil {
 			if e != nil {
@@ -144,18 +157,19 @@ func step(folder []part, name string) (*entry, error) {
 			}
 			return nil, err
 		}
-		isDir := st.Mode&unix.S_IFMT == unix.S_IFDIR
-		switch {
-		case e == nil && !isDir && !p.hides(fd, &st):
-			return &entry{fd: fd, st: st}, nil
-		case !isDir: // a whiteout, or something that the folder above hides
-			unix.Close(fd)
-		case e == nil:
-			e = &entry{fd: fd, st: st, parts: []part{{fd: fd, families: p.families}}}
-		default:
-			e.parts = append(e.parts, part{fd: fd, families: p.families})
+		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
+			if e == nil {
+				return &entry{fd: fd, st: st}, nil
+			}
+			unix.Close(fd) // the folder above hides it
+			break
 		}
-		if !isDir || i < len(folder)-1 && e.parts[len(e.parts)-1].mark() == 'y' {
+		if e == nil {
+			e = &entry{fd: fd, st: st}
+		}
+		share := part{fd: fd, families: p.families, byName: p.byName}
+		e.parts = append(e.parts, share)
+		if i < len(folder)-1 && share.opaque() {
 			break
 		}
 	}
@@ -278,7 +292,7 @@ func (v *View) openRoot() (*entry, error) {
 			closeParts(e.parts)
 			return nil, err
 		}
-		e.parts = append(e.parts, part{fd: fd, families: p.families})
+		e.parts = append(e.parts, part{fd: fd, families: p.families, byName: p.byName})
 	}
 	e.fd = e.parts[0].fd
 	return e, unix.Fstat(e.fd, &e.st)

@@ -245,10 +245,9 @@ func TestViewIsWhatTheKernelShows(t *testing.T) {
 			trees := stack(t, Options{}, layers...)
 			v := mustView(t, "", trees)
 			if seed%5 == 4 {
-				// The other form of whiteouts shows the same. The
-				// kernel gets the usual one: it knows the other only
-				// since 6.7, and lists some of them.
-				v = mustView(t, "", stack(t, Options{noMknod: true}, layers...))
+				// The other form of whiteouts, which the kernel does
+				// not know, shows the same.
+				v = mustView(t, "", stack(t, Options{byName: true}, layers...))
 			}
 			copied := filepath.Join(tempDir(t), "copy")
 			if err := os.Mkdir(copied, 0o755); err != nil {
@@ -467,5 +466,82 @@ func TestViewOfContainer(t *testing.T) {
 		if len(byKernel) != 10 {
 			t.Errorf("the container has %d files: %v", len(byKernel), byKernel)
 		}
+	})
+}
+
+// A layer may hide things by names where the file system lacks attributes.
+func TestHideByName(t *testing.T) {
+	lower := []tar.Header{reg("a/x", "1"), reg("a/y", "2"), reg("b/z", "3"), reg("c", "4")}
+	upper := []tar.Header{
+		reg("a/.wh.x", ""), reg("a/new", "5"), reg("b/.wh..wh..opq", ""), reg("b/n", "6"), reg(".wh.c", ""),
+		reg(".wh.d", ""), reg("d", "7"), hardlink("e", "d"), reg(".wh.f", ""), folder("f"), reg("g", "8"), reg(".wh.g", ""),
+	}
+	opt := Options{byName: true}
+	trees := stack(t, opt, lower, upper)
+	got := describe(t, trees[0])
+	for _, p := range []string{byNameFile, "a/.wh.x", "b/.wh..wh..opq", ".wh.c"} {
+		if got[p] != "file " {
+			t.Errorf("%s: %q", p, got[p])
+		}
+	}
+	for p, what := range got {
+		if what == "whiteout" || strings.Contains(what, "opaque=") {
+			t.Errorf("%s is a %s", p, what)
+		}
+	}
+	v := mustView(t, "", trees)
+	var all []string
+	for p := range listView(t, v, "/") {
+		all = append(all, p)
+	}
+	slices.Sort(all)
+	if want := []string{"a", "a/new", "a/y", "b", "b/n", "d", "e", "f", "g"}; !slices.Equal(all, want) {
+		t.Errorf("got %q, want %q", all, want)
+	}
+	for _, p := range []string{"a/x", "a/.wh.x", "b/z", "c", ".wh.c", byNameFile, "b/.wh..wh..opq"} {
+		if _, err := v.Lstat(p); !errors.Is(err, fs.ErrNotExist) {
+			t.Errorf("%s: %v", p, err)
+		}
+	}
+	set, _ := testSet(t)
+	m, err := set.Add(t.Context(), bytes.NewReader(tarOf(t, upper...)), opt)
+	if err != nil || !m.ByName || set.OverlayFits([]string{m.DiffID}) {
+		t.Errorf("%+v, %v", m, err)
+	}
+	// In what a container writes, such names mean nothing.
+	v = mustView(t, trees[0], nil)
+	if _, err := v.Lstat("a/.wh.x"); err != nil {
+		t.Error(err)
+	}
+}
+
+// ramfs keeps no extended attributes.
+func TestFileSystemWithoutAttributes(t *testing.T) {
+	inNamespace(t, func(func([]string, string)) {
+		dir := tempDir(t)
+		if err := unix.Mount("ramfs", dir, "ramfs", 0, ""); err != nil {
+			t.Error("cannot mount ramfs:", err)
+			return
+		}
+		defer unix.Unmount(dir, unix.MNT_DETACH)
+		entries := []tar.Header{
+			reg("a/.wh.x", ""), reg("b/.wh..wh..opq", ""), reg("b/n", "6"),
+			with(reg("m", "x"), func(h *tar.Header) { h.PAXRecords = map[string]string{xattrRecord + "user.mime": "text/plain"} }),
+		}
+		r, err := Unpack(t.Context(), dir, bytes.NewReader(tarOf(t, entries...)), Options{})
+		if err != nil {
+			t.Error(err)
+			return
+		}
+		if !r.ByName || string(r.Owners["m"].Xattrs["user.mime"]) != "text/plain" {
+			t.Errorf("%+v", r)
+		}
+		lower := stack(t, Options{}, []tar.Header{reg("a/x", "1"), reg("a/y", "2"), reg("b/z", "3")})
+		v := mustView(t, "", append([]string{dir}, lower...))
+		want := []string{"a", "a/y", "b", "b/n", "m"}
+		if got := slices.Sorted(maps.Keys(listView(t, v, "/"))); !slices.Equal(got, want) {
+			t.Errorf("got %q, want %q", got, want)
+		}
+		v.Close()
 	})
 }

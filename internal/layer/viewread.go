@@ -141,19 +141,25 @@ func list(parts []part) ([]DirEntry, error) {
 		if err != nil {
 			return nil, err
 		}
-		marked := p.mark() == 'x'
+		var hidden []string // by names, from the shares below
 		for _, d := range entries {
-			if seen[d.Name()] {
+			name := d.Name()
+			if p.byName && strings.HasPrefix(name, whiteoutPrefix) {
+				hidden = append(hidden, name[len(whiteoutPrefix):])
 				continue
 			}
-			seen[d.Name()] = true
-			hidden, err := p.isHidden(d, marked)
-			if err != nil {
+			if seen[name] {
+				continue
+			}
+			seen[name] = true
+			if hides, err := p.isWhiteout(d); err != nil {
 				return nil, err
+			} else if !hides {
+				out = append(out, DirEntry{Name: name, Type: d.Type()})
 			}
-			if !hidden {
-				out = append(out, DirEntry{Name: d.Name(), Type: d.Type()})
-			}
+		}
+		for _, name := range hidden {
+			seen[name] = true
 		}
 	}
 	slices.SortFunc(out, func(a, b DirEntry) int { return strings.Compare(a.Name, b.Name) })
@@ -170,29 +176,17 @@ func (p part) read() ([]fs.DirEntry, error) {
 	return f.ReadDir(-1)
 }
 
-// isHidden reports whether a name read from a share is a whiteout. Only two
-// kinds of files can be one, the second only in a marked folder.
-func (p part) isHidden(d fs.DirEntry, marked bool) (bool, error) {
-	switch d.Type() {
-	case fs.ModeDevice | fs.ModeCharDevice:
-	case 0:
-		if !marked {
-			return false, nil
-		}
-	default:
+// isWhiteout reports whether a name read from a share is a whiteout, or gone.
+func (p part) isWhiteout(d fs.DirEntry) (bool, error) {
+	if d.Type() != fs.ModeDevice|fs.ModeCharDevice {
 		return false, nil
 	}
-	fd, err := openat(p.fd, d.Name(), openPath, 0)
+	fd, _, _, err := p.open(d.Name())
 	if err == unix.ENOENT {
 		return true, nil
 	}
-	if err != nil {
-		return false, err
+	if err == nil {
+		unix.Close(fd)
 	}
-	defer unix.Close(fd)
-	var st unix.Stat_t
-	if err := unix.Fstat(fd, &st); err != nil {
-		return false, err
-	}
-	return p.hides(fd, &st), nil
+	return false, err
 }

@@ -27,6 +27,8 @@ type LayerMeta struct {
 	Owner   state.Owner `json:"owner"` // who unpacked it
 	// Opaque layers hide all layers below them.
 	Opaque bool `json:"opaque,omitempty"`
+	// ByName layers hide things in a form that overlay does not know.
+	ByName bool `json:"byName,omitempty"`
 	// Rootless layers have all their files owned by the account that
 	// unpacked them; owners.json has the truth.
 	Rootless bool `json:"rootless,omitempty"`
