@@ -57,10 +57,13 @@ type remover struct {
 	c     *store.Collector
 	users imageUsers
 	gone  []image.DeleteResponse
-	bytes int64
+	// collect asks for the removal of what nobody needs any more.
+	collect bool
+	bytes   int64
 }
 
-// withRemover runs do and then removes what nobody needs any more.
+// withRemover runs do and then, if that asks for it, removes what nobody needs
+// any more.
 func (e *Engine) withRemover(do func(*remover) error) (*remover, error) {
 	c, err := e.images.Collector()
 	if err != nil {
@@ -75,10 +78,16 @@ func (e *Engine) withRemover(do func(*remover) error) (*remover, error) {
 	if err := do(r); err != nil {
 		return nil, err
 	}
-	if !slices.ContainsFunc(r.gone, func(g image.DeleteResponse) bool { return g.Deleted != "" }) {
+	if !r.collect {
 		return r, nil
 	}
 	out, err := c.Collect(r.users.layers)
+	var damaged *store.DamagedError
+	if errors.As(err, &damaged) {
+		// Another image cannot be read. What was asked for is done, and
+		// this one's files wait until that one is removed, too.
+		return r, nil
+	}
 	if err != nil {
 		return nil, err
 	}
@@ -149,6 +158,7 @@ func (r *remover) delete(img store.Image, names []string, force bool) error {
 	}
 	r.note(names)
 	r.gone = append(r.gone, image.DeleteResponse{Deleted: img.ID})
+	r.collect = true
 	return nil
 }
 
@@ -204,8 +214,19 @@ func isRunning(users []imageUser) bool {
 
 func shortImageID(id string) string { return shortID(strings.TrimPrefix(id, "sha256:")) }
 
+// dropLayers removes layers that only a container needed which is gone: its
+// image was removed by force before. It is called after removing a container.
+func (e *Engine) dropLayers(imageID string) error {
+	if _, err := e.images.Find(imageID); !errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	_, err := e.withRemover(func(r *remover) error { r.collect = true; return nil })
+	return err
+}
+
 // ImagePrune removes the images that no container uses: those without a tag,
-// or all. Filters: dangling, label, label!, until.
+// or all; and what killed pulls have left. Filters: dangling, label, label!,
+// until.
 func (e *Engine) ImagePrune(ctx context.Context, all bool, filters map[string][]string) (image.PruneReport, error) {
 	var rep image.PruneReport
 	match, err := e.imageFilter(filters, "dangling", "label", "label!", "until")
@@ -214,6 +235,7 @@ func (e *Engine) ImagePrune(ctx context.Context, all bool, filters map[string][]
 	}
 	all = all || slices.ContainsFunc(filters["dangling"], isFalse)
 	r, err := e.withRemover(func(r *remover) error {
+		r.collect = true
 		images, err := r.c.Images()
 		if err != nil {
 			return err

@@ -329,6 +329,57 @@ func TestImagePrune(t *testing.T) {
 	}
 }
 
+// A container keeps the layers of its image, which may be removed by force.
+func TestDropLayers(t *testing.T) {
+	e := imageEngine(t)
+	img := withImage(t, e, "text", day, "a")
+	id := strings.Repeat("ab", 32)
+	withUser(t, e, id, img, false)
+	if err := e.dropLayers(img.ID); err != nil || !layer.Open(e.dir).Has(img.Layers[0]) {
+		t.Errorf("the layer of an image: %v", err)
+	}
+	if _, err := e.ImageRemove(t.Context(), "a", ImageRemoveOptions{Force: true}); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.dropLayers(img.ID); err != nil || !layer.Open(e.dir).Has(img.Layers[0]) {
+		t.Errorf("the layer of a container: %v", err)
+	}
+	if err := e.dir.Discard(e.containerDir(id)); err != nil {
+		t.Fatal(err)
+	}
+	if err := e.dropLayers(img.ID); err != nil || layer.Open(e.dir).Has(img.Layers[0]) {
+		t.Errorf("the layer of nobody: %v", err)
+	}
+}
+
+// Another image that cannot be read does not stand in the way.
+func TestImageRemoveBesideDamaged(t *testing.T) {
+	e := imageEngine(t)
+	bad := withImage(t, e, "bad", day, "bad")
+	good := withImage(t, e, "good", day, "good")
+	hex, _ := store.Hex(bad.ID)
+	if err := os.WriteFile(e.dir.Path("oci", "blobs", "sha256", hex), []byte("{"), 0o600); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := e.ImageRemove(t.Context(), "good", ImageRemoveOptions{}); err != nil {
+		t.Error(err)
+	}
+	if _, err := e.ImagePrune(t.Context(), false, nil); err != nil {
+		t.Error(err)
+	}
+	if _, err := e.ImageInspect(t.Context(), "bad"); err == nil || !strings.Contains(err.Error(), "is damaged") {
+		t.Error(err)
+	}
+	if gone, err := e.ImageRemove(t.Context(), "bad", ImageRemoveOptions{}); err != nil || !strings.Contains(said(gone), "Deleted: "+bad.ID) {
+		t.Errorf("%s, %v", said(gone), err)
+	}
+	for _, l := range []string{bad.Layers[0], good.Layers[0]} {
+		if layer.Open(e.dir).Has(l) {
+			t.Errorf("layer %s is left", l)
+		}
+	}
+}
+
 // fakePuller lists an image as a registry client would.
 type fakePuller struct {
 	t     *testing.T
