@@ -145,7 +145,7 @@ func TestMounts(t *testing.T) {
 7 1 8:1 /home/x /my\040data ro,relatime master:1 - ext4 /dev/sda1 rw
 nonsense
 `})
-	want := []string{"/ (overlay)", "/proc (proc)", "/dev (tmpfs)", "/dev/shm (tmpfs)", "/my data (ext4, read-only)"}
+	want := []string{"/ (overlay)", "/dev (tmpfs)", "/dev/shm (tmpfs)", "/my data (ext4, read-only)", "/proc (proc)"}
 	if got := l.mounts(); !slices.Equal(got, want) {
 		t.Errorf("%q", got)
 	}

@@ -5,6 +5,7 @@ import (
 	"net"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -113,6 +114,7 @@ func (l look) mounts() []string {
 		}
 		lines = append(lines, fmt.Sprintf("%s (%s)", point, kind))
 	}
+	slices.Sort(lines)
 	if len(lines) > 20 {
 		lines = append(lines[:20], fmt.Sprintf("and %d more", len(lines)-20))
 	}
