@@ -157,7 +157,7 @@ Run 'berth run --help' for more information
 Run 'berth run --help' for more information
 `},
 		{"berth|run|-it|b", 1, "berth: the input device is not a TTY: leave -t away when the input is a file or a pipe\n"},
-		{"berth|run|-d|-a|stdout|b", 125, "berth: conflicting options: cannot specify both --attach and --detach\n"},
+		{"berth|run|-d|-a|stdout|b", 1, "berth: conflicting options: cannot specify both --attach and --detach\n"},
 		{"berth|run|--detach-keys|ctrl-1|b", 125, "berth: invalid detach keys (ctrl-1): unknown character: 'ctrl-1'\n"},
 		{"berth|exec|-it|c|sh", 1, "berth: the input device is not a TTY: leave -t away when the input is a file or a pipe\n"},
 		{"berth|logs|--tail|x|c", 1, "berth: invalid value for \"tail\": \"x\" is neither a number of lines nor \"all\"\n"},

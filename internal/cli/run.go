@@ -26,7 +26,7 @@ func (a *app) runCommand() *cobra.Command {
 	f.Lookup("pull").Usage = `Pull image before running ("always", "missing", "never")`
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if *detach && o.container.Streams() {
-			return &failure{code: 125, text: "conflicting options: cannot specify both --attach and --detach"}
+			return &failure{code: 1, text: "conflicting options: cannot specify both --attach and --detach"}
 		}
 		var err error
 		if *detach {

@@ -107,9 +107,7 @@ func openWindow(t *testing.T) *window {
 		t.Fatal(err)
 	}
 	t.Cleanup(func() { ptmx.Close(); tty.Close() })
-	if err := pty.Setsize(ptmx, &pty.Winsize{Rows: 30, Cols: 100}); err != nil {
-		t.Fatal(err)
-	}
+	ptmx = pollable(t, ptmx)
 	before, err := term.GetState(int(tty.Fd()))
 	if err != nil {
 		t.Fatal(err)
@@ -118,7 +116,34 @@ func openWindow(t *testing.T) *window {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return &window{ptmx, tty, errOut, before}
+	w := &window{ptmx, tty, errOut, before}
+	w.resize(t, 30, 100)
+	return w
+}
+
+// pollable returns f in a form that knows deadlines, and whose Close does not
+// wait for a read.
+func pollable(t *testing.T, f *os.File) *os.File {
+	t.Helper()
+	fd, err := syscall.Dup(int(f.Fd()))
+	if err == nil {
+		err = syscall.SetNonblock(fd, true)
+	}
+	if err != nil {
+		t.Fatal(err)
+	}
+	f.Close()
+	nf := os.NewFile(uintptr(fd), f.Name())
+	t.Cleanup(func() { nf.Close() })
+	return nf
+}
+
+// resize changes the size of the window.
+func (w *window) resize(t *testing.T, rows, cols uint16) {
+	t.Helper()
+	if err := pty.Setsize(w.tty, &pty.Winsize{Rows: rows, Cols: cols}); err != nil {
+		t.Fatal(err)
+	}
 }
 
 func (w *window) app() *app {
@@ -203,9 +228,7 @@ func TestTerminal(t *testing.T) {
 			// Raw: Ctrl-C and Ctrl-Z are bytes, and no Enter is needed.
 			w.ptmx.WriteString("a\x03\x1a")
 			w.expect(t, "[97][3][26]")
-			if err := pty.Setsize(w.ptmx, &pty.Winsize{Rows: 40, Cols: 90}); err != nil {
-				t.Fatal(err)
-			}
+			w.resize(t, 40, 90)
 			g.handle(syscall.SIGWINCH)
 			c.act(w, g)
 			if code := exitCode(<-result); code != c.code {
