@@ -170,13 +170,13 @@ func TestRemoveAll(t *testing.T) {
 	})
 }
 
-// TestSealedSelf: the program runs from the sealed file, and nobody can write
+// TestSealed: the program runs from the sealed file, and nobody can write
 // to it.
-func TestSealedSelf(t *testing.T) {
+func TestSealed(t *testing.T) {
 	if os.Geteuid() != 0 {
 		t.Fatal("this test mounts an overlay: run it as root")
 	}
-	f, err := SealedSelf(t.TempDir())
+	f, err := Sealed("/proc/self/exe", t.TempDir())
 	if err != nil {
 		t.Fatal(err)
 	}
