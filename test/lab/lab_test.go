@@ -31,6 +31,24 @@ func TestTerminal(t *testing.T) {
 	}
 }
 
+// TestHangup: closing the window of a silent program ends it.
+func TestHangup(t *testing.T) {
+	term, err := StartTerminal(exec.Command("sleep", "1000"), 24, 80)
+	if err != nil {
+		t.Fatal(err)
+	}
+	time.Sleep(100 * time.Millisecond)
+	if err := term.Resize(10, 20); err != nil {
+		t.Error(err)
+	}
+	if err := term.Hangup(); err != nil {
+		t.Fatal(err)
+	}
+	if code, err := term.Wait(10 * time.Second); code != 128+1 || err != nil {
+		t.Errorf("exit code %d, %v; want SIGHUP", code, err)
+	}
+}
+
 // TestLeaksSees: a look under the carpet finds what is there.
 func TestLeaksSees(t *testing.T) {
 	root := t.TempDir()

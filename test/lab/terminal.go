@@ -9,9 +9,11 @@ import (
 	"regexp"
 	"strings"
 	"sync"
+	"syscall"
 	"time"
 
 	"github.com/creack/pty"
+	"golang.org/x/sys/unix"
 )
 
 // Patience is how long a terminal is waited for. The machine may be slow and
@@ -38,10 +40,30 @@ func StartTerminal(cmd *exec.Cmd, rows, cols uint16) (*Terminal, error) {
 	if err != nil {
 		return nil, err
 	}
+	f, err = pollable(f)
+	if err != nil {
+		return nil, err
+	}
 	t := &Terminal{cmd: cmd, pty: f, more: make(chan struct{}, 1), done: make(chan struct{})}
 	t.escapes = regexp.MustCompile("\x1b(\\[[0-9;?]*[a-zA-Z]|\\][^\x07]*\x07|[=>])")
 	go t.drain()
 	return t, nil
+}
+
+// pollable returns the same terminal such that closing it ends a read that
+// waits: else the window would stay open until something is shown.
+func pollable(f *os.File) (*os.File, error) {
+	defer f.Close()
+	fd, err := syscall.Dup(int(f.Fd()))
+	if err != nil {
+		return nil, err
+	}
+	syscall.CloseOnExec(fd)
+	// NewFile asks the runtime to poll what does not block.
+	if err := syscall.SetNonblock(fd, true); err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }
 
 func (t *Terminal) drain() {
@@ -110,7 +132,15 @@ func (t *Terminal) Send(text string) error {
 
 // Resize changes the window.
 func (t *Terminal) Resize(rows, cols uint16) error {
-	return pty.Setsize(t.pty, &pty.Winsize{Rows: rows, Cols: cols})
+	conn, err := t.pty.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var failed error
+	err = conn.Control(func(fd uintptr) {
+		failed = unix.IoctlSetWinsize(int(fd), unix.TIOCSWINSZ, &unix.Winsize{Row: rows, Col: cols})
+	})
+	return errors.Join(err, failed)
 }
 
 // Hangup closes the terminal, as closing its window does.
