@@ -22,7 +22,7 @@ func main() {
 	switch {
 	case os.Args[0] == shim.Arg0:
 		os.Exit(shim.Main())
-	case len(os.Args) == 2 && os.Args[1] == hello.Arg && filepath.Base(os.Args[0]) == "hello":
+	case len(os.Args) >= 2 && os.Args[1] == hello.Arg && filepath.Base(os.Args[0]) == "hello":
 		os.Exit(hello.Main())
 	}
 	ctx, stop := signal.NotifyContext(context.Background(), os.Interrupt, unix.SIGTERM)

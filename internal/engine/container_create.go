@@ -12,6 +12,7 @@ import (
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/container"
 
+	"berth/internal/layer"
 	"berth/internal/spec"
 	"berth/internal/state"
 	"berth/internal/store"
@@ -65,7 +66,7 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 	}
 	r := &record{
 		V: 1, ID: newID(), Name: opt.Name, Created: time.Now().UTC(), Image: opt.Config.Image,
-		ImageID: img.ID, Layers: img.Layers, Driver: e.driver(), Platform: img.Platform().String(),
+		ImageID: img.ID, Layers: img.Layers, Driver: e.driver(img.Layers), Platform: img.Platform().String(),
 		Run: opt.run, Config: &cfg, HostConfig: &hc,
 	}
 	r.nameHost(e)
@@ -90,8 +91,11 @@ func (r *record) nameHost(e *Engine) {
 }
 
 // driver chooses how the root file system will be made.
-func (e *Engine) driver() string {
-	if e.config.Storage == driverCopy || e.config.Storage != driverOverlay && !e.host.OverlayPossible() {
+func (e *Engine) driver(diffIDs []string) string {
+	switch {
+	case e.config.Storage == driverOverlay:
+		return driverOverlay
+	case e.config.Storage == driverCopy, !e.host.OverlayPossible(), !layer.Open(e.dir).OverlayFits(diffIDs):
 		return driverCopy
 	}
 	return driverOverlay

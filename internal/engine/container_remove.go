@@ -89,7 +89,10 @@ func (e *Engine) discard(id string, volumes bool) error {
 			return err
 		}
 	}
-	return e.names().Release(r.Name, id)
+	if err := e.names().Release(r.Name, id); err != nil {
+		return err
+	}
+	return e.dropLayers(r.ImageID)
 }
 
 // ContainerPrune removes the containers that do not run.

@@ -15,6 +15,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"berth/internal/layer"
 	"berth/internal/nsinit"
 	crt "berth/internal/runtime"
 	"berth/internal/shim"
@@ -234,7 +235,7 @@ func (e *Engine) rootfs(r *record) (crt.Rootfs, error) {
 	}
 	root.Upper = e.rel(e.containerDir(r.ID, upperDir))
 	root.Work = e.rel(e.containerDir(r.ID, workDir))
-	root.UserXattr = e.host.Rootless
+	root.UserXattr = layer.UserXattr()
 	root.Volatile = r.HostConfig.AutoRemove && e.host.KernelAtLeast(5, 10)
 	root.LowerPlus = e.host.KernelAtLeast(6, 5)
 	return root, nil

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/internal/shim"
+	"berth/internal/spec"
 )
 
 // ContainerStop asks the program to end and ends it when it does not in time.
@@ -25,8 +26,8 @@ func (e *Engine) ContainerStop(ctx context.Context, ref string, opt StopOptions)
 	}
 	sig, timeout := stopSignal(r), stopTimeout(r)
 	if opt.Signal != "" {
-		if sig, err = parseSignal(opt.Signal); err != nil {
-			return err
+		if sig, err = spec.ParseSignal(opt.Signal); err != nil {
+			return &Error{Kind: ErrInvalid, Text: err.Error()}
 		}
 	}
 	if opt.Timeout != nil {
@@ -110,8 +111,8 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 	}
 	sig := int(unix.SIGKILL)
 	if signal != "" {
-		if sig, err = parseSignal(signal); err != nil {
-			return err
+		if sig, err = spec.ParseSignal(signal); err != nil {
+			return &Error{Kind: ErrInvalid, Text: err.Error()}
 		}
 	}
 	st, err := e.status(id)

@@ -158,7 +158,7 @@ func (e *Engine) ImageInspect(ctx context.Context, text string) (image.InspectRe
 
 // imageDriver tells where the files of an image lie.
 func (e *Engine) imageDriver(img store.Image) *storage.DriverData {
-	d := &storage.DriverData{Name: e.driver(), Data: map[string]string{}}
+	d := &storage.DriverData{Name: e.driver(nil), Data: map[string]string{}}
 	if trees, err := e.stack(img.Layers); err == nil && len(trees) > 0 {
 		d.Data["UpperDir"] = trees[0]
 		if len(trees) > 1 {

@@ -26,7 +26,7 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 	osName, osVersion := e.host.OperatingSystem()
 	in := system.Info{
 		ID:     e.identity(),
-		Driver: e.driver(), DriverStatus: e.driverStatus(),
+		Driver: e.driver(nil), DriverStatus: e.driverStatus(),
 		Plugins: system.PluginsInfo{
 			Volume: []string{localDriver}, Network: []string{"host", "null"}, Log: []string{"json-file", "none"},
 		},
@@ -127,7 +127,7 @@ func (e *Engine) identity() string {
 
 func (e *Engine) driverStatus() [][2]string {
 	status := [][2]string{{"Backing Filesystem", filesystemName(e.Root())}}
-	if e.driver() == driverOverlay {
+	if e.driver(nil) == driverOverlay {
 		status = append(status, [2]string{"userxattr", fmt.Sprint(e.host.Rootless)})
 	}
 	return status

@@ -20,8 +20,12 @@ const pageLimit = 4095
 func (st *start) overlay(flags uint64) {
 	r := st.Root
 	opts := "lowerdir=" + strings.Join(r.Lower, ":") + ",upperdir=" + r.Upper + ",workdir=" + r.Work
+	// Redirects would make what a container writes unreadable to all but the
+	// kernel. In a user namespace there are none.
 	if r.UserXattr {
 		opts += ",userxattr"
+	} else {
+		opts += ",redirect_dir=off,metacopy=off"
 	}
 	if r.Volatile {
 		opts += ",volatile"
@@ -43,6 +47,9 @@ func (st *start) overlay(flags uint64) {
 	st.fsconfig(what, fs, "workdir", r.Work)
 	if r.UserXattr {
 		st.fsflag(what, fs, "userxattr")
+	} else {
+		st.fsconfig(what, fs, "redirect_dir", "off")
+		st.fsconfig(what, fs, "metacopy", "off")
 	}
 	if r.Volatile {
 		st.fsflag(what, fs, "volatile")
