@@ -27,6 +27,8 @@ type app struct {
 	env  Env
 	name string // what we were called by: berth or docker
 	set  settings
+
+	client *clientConfig // once it was read
 }
 
 // Main carries out one command and returns the exit code. args[0] is the name

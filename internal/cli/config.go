@@ -22,10 +22,17 @@ type clientConfig struct {
 	Proxies       map[string]map[string]string `json:"proxies"`
 }
 
-// clientConfig reads the settings of the docker client. Damaged ones are no
-// reason to do nothing.
-func (a *app) clientConfig() clientConfig {
-	var c clientConfig
+// clientConfig reads the settings of the docker client, once. Damaged ones are
+// no reason to do nothing.
+func (a *app) clientConfig() *clientConfig {
+	if a.client == nil {
+		a.client = a.readClientConfig()
+	}
+	return a.client
+}
+
+func (a *app) readClientConfig() *clientConfig {
+	c := &clientConfig{}
 	dir, err := a.configDir()
 	if err != nil {
 		return c
@@ -36,7 +43,7 @@ func (a *app) clientConfig() clientConfig {
 		return c
 	}
 	if err == nil {
-		err = json.Unmarshal(b, &c)
+		err = json.Unmarshal(b, c)
 	}
 	if err != nil {
 		a.warn(fmt.Sprintf("Error loading config file: %s: %v", path, err))
@@ -57,7 +64,7 @@ func (a *app) detachKeys(f *pflag.Flag) ([]byte, error) {
 }
 
 // proxyEnv returns the variables that the settings give to every container.
-func (c clientConfig) proxyEnv(taken func(name string) bool) []string {
+func (c *clientConfig) proxyEnv(taken func(name string) bool) []string {
 	var env []string
 	proxies := c.Proxies["default"]
 	for _, p := range [][3]string{

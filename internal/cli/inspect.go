@@ -125,7 +125,7 @@ func findOne(ctx context.Context, e *engine.Engine, name, what string, kinds []f
 	if what == "" {
 		what = "object"
 	}
-	return nil, fmt.Errorf("No such %s: %s", what, name) // Docker's words
+	return nil, &failure{code: 1, text: fmt.Sprintf("No such %s: %s", what, name)}
 }
 
 // containerInspectCommand is container inspect.

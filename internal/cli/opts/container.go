@@ -141,7 +141,7 @@ func (c *Container) networkFlags() {
 	c.extraHosts.check = checkExtraHost
 	f.Var(&c.networks, "network", `Connect a container to a network (host|none|container:NAME; default: the host's)`)
 	f.Var(&c.networks, "net", "Connect a container to a network")
-	f.VarP(&c.publish, "publish", "p", "Publish a container's port(s) to the host")
+	f.VarP(&c.publish, "publish", "p", "Publish a container's port(s) to the host; without --network a port keeps its number")
 	f.Var(&c.expose, "expose", "Expose a port or a range of ports")
 	f.Var(&c.dns, "dns", "Set custom DNS servers")
 	f.Var(&c.dnsSearch, "dns-search", "Set custom DNS search domains")
