@@ -9,6 +9,7 @@ import (
 	"os"
 	"path/filepath"
 	"runtime"
+	"slices"
 	"strings"
 
 	"github.com/moby/moby/api/types/blkiodev"
@@ -288,6 +289,35 @@ func (e *Engine) prepareGroup(r *record) (*cgroup.Group, []string, error) {
 		return nil, nil, err
 	}
 	return cgroup.Prepare(r.ID, r.HostConfig.CgroupParent, limitsOf(r.HostConfig), facts)
+}
+
+// guardDevices confines a container that could lift nodev by mounting anew
+// (CAP_SYS_ADMIN) to its devices by the device cgroup. Only root can have that;
+// another account's container cannot make device nodes in the first place.
+func (e *Engine) guardDevices(r *record, s *specs.Spec, g *cgroup.Group) ([]string, error) {
+	caps := s.Process.Capabilities
+	if e.host.Rootless || r.HostConfig.Privileged || caps == nil || !slices.Contains(caps.Bounding, "CAP_SYS_ADMIN") {
+		return nil, nil
+	}
+	facts, err := cgroup.Detect()
+	if err != nil {
+		return nil, err
+	}
+	var l cgroup.Limits
+	number := func(n *int64) int64 {
+		if n == nil {
+			return -1
+		}
+		return *n
+	}
+	for _, d := range s.Linux.Resources.Devices {
+		rule := cgroup.Device{Allow: d.Allow, Type: 'a', Major: number(d.Major), Minor: number(d.Minor), Access: d.Access}
+		if d.Type != "" {
+			rule.Type = d.Type[0]
+		}
+		l.Devices = append(l.Devices, rule)
+	}
+	return g.Update(l, facts)
 }
 
 func limitsOf(hc *container.HostConfig) cgroup.Limits {

@@ -185,6 +185,10 @@ func (e *Engine) plan(r *record, opt StartOptions) (*shim.Plan, *bundle, error) 
 		return nil, b, &Error{Kind: ErrInvalid, Text: err.Error()}
 	}
 	opt.warn(warnings)
+	if warnings, err = e.guardDevices(r, s, group); err != nil {
+		return nil, b, err
+	}
+	opt.warn(warnings)
 	if opt.ConsoleSize[0] > 0 {
 		s.Process.ConsoleSize = &specs.Box{Height: opt.ConsoleSize[0], Width: opt.ConsoleSize[1]}
 	}
