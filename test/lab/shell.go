@@ -18,8 +18,8 @@ type Shell struct {
 // Prompts of the two places a person types in: the host's shell, and a root
 // shell in a container (bash of Debian, or busybox).
 const (
-	HostPrompt      = `(?m)^host\$ $`
-	ContainerPrompt = `(?m)^(root@[^\n]*|[^\n ]* )# ?$`
+	HostPrompt      = `(?m)^\r*host\$ $`
+	ContainerPrompt = `(?m)^\r*(root@[^\n]*|[^\n ]* )# ?$`
 )
 
 // Shell opens a terminal window with bash in the place. It is closed with the
