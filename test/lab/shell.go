@@ -74,6 +74,20 @@ func (s *Shell) Type(line, prompt string) string {
 	return out
 }
 
+// Attach types a line that connects to a program which is waiting at its
+// prompt, and presses Enter to see the prompt. What was on the screen before
+// may or may not be shown again, so a mark tells where the new begins.
+func (s *Shell) Attach(line string) {
+	s.t.Helper()
+	s.Keys(line + "\n")
+	time.Sleep(300 * time.Millisecond)
+	s.Keys("\n")
+	s.Wait(ContainerPrompt)
+	s.Keys("echo back-$((6*7))\n")
+	s.Wait(`back-42\r*\n`)
+	s.Wait(ContainerPrompt)
+}
+
 // Host types a line at the host's prompt; the exit code must be want.
 func (s *Shell) Host(want int, line string) string {
 	s.t.Helper()
