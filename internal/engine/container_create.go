@@ -61,6 +61,11 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 	if err := e.settleModes(&hc); err != nil {
 		return nil, nil, err
 	}
+	if cfg.StopSignal != "" {
+		if _, err := spec.ParseSignal(cfg.StopSignal); err != nil {
+			return nil, nil, &Error{Kind: ErrInvalid, Text: err.Error()}
+		}
+	}
 	if err := spec.Validate(&cfg, &hc); err != nil {
 		return nil, nil, &Error{Kind: ErrInvalid, Text: err.Error()}
 	}

@@ -1,5 +1,7 @@
 package nsinit
 
+import "golang.org/x/sys/unix"
+
 // Program is a list of operations and the namespaces their process starts in.
 type Program struct {
 	// Flags are the CLONE_NEW* flags of the clone that makes the process.
@@ -67,6 +69,23 @@ const (
 	RegCgroupNS
 	RegFree // the first that a compiler may use
 )
+
+// Namespace is a kind of namespace that a process can join by descriptor.
+type Namespace struct {
+	Flag uint64 // CLONE_NEW*
+	Reg  Reg    // where an exec's program finds it
+	File string // below /proc/PID/ns
+}
+
+// Namespaces lists all but the user namespace, in the order in which a starting
+// container passes its own to the shim, ahead of a terminal.
+func Namespaces() []Namespace {
+	return []Namespace{
+		{unix.CLONE_NEWNS, RegMountNS, "mnt"}, {unix.CLONE_NEWPID, RegPidNS, "pid"},
+		{unix.CLONE_NEWNET, RegNetNS, "net"}, {unix.CLONE_NEWIPC, RegIPCNS, "ipc"},
+		{unix.CLONE_NEWUTS, RegUTSNS, "uts"}, {unix.CLONE_NEWCGROUP, RegCgroupNS, "cgroup"},
+	}
+}
 
 // MaxRegs bounds the register file.
 const MaxRegs = 1024

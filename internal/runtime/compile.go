@@ -48,6 +48,7 @@ func Compile(c Config) (*nsinit.Program, error) {
 	}
 	st := &start{builder: newBuilder(), Config: c, ns: namespacesOf(s)}
 	p := &nsinit.Program{Flags: st.enter()}
+	st.passNamespaces()
 	st.do("start a session", "setsid")
 	st.sources()
 	st.rootfs()
@@ -61,7 +62,7 @@ func Compile(c Config) (*nsinit.Program, error) {
 		st.stdio()
 	}
 	st.late()
-	st.limits(s.Process)
+	st.adjust(s.Process)
 	if u := s.Process.User; st.ns.rootless() && (u.UID != 0 || u.GID != 0) {
 		st.nestUser(st.proc, int(u.UID), int(u.GID))
 	}
@@ -148,6 +149,22 @@ func (st *start) enter() uint64 {
 		st.do("make a cgroup namespace", "unshare", nsinit.Flags(unix.CLONE_NEWCGROUP))
 	}
 	return first
+}
+
+// passNamespaces gives the shim descriptors of the namespaces for later execs.
+// Only the process itself can always open them: it may not be dumpable, which
+// closes its part of /proc to the shim of an ordinary account.
+func (st *start) passNamespaces() {
+	flags := ExecNamespaces(st.Spec)
+	for _, ns := range nsinit.Namespaces() {
+		if flags&ns.Flag == 0 {
+			continue
+		}
+		what := "open the " + ns.File + " namespace"
+		fd := st.get(what, "openat", st.proc, nsinit.Str("self/ns/"+ns.File), nsinit.Int(unix.O_RDONLY|unix.O_CLOEXEC), zero)
+		st.do(what, nsinit.CallSend, nsinit.Ref(fd))
+		st.closeReg(fd)
+	}
 }
 
 // joinAll enters existing namespaces, the user's first: it gives the rights

@@ -51,7 +51,7 @@ func CompileExec(c ExecConfig) (*nsinit.Program, error) {
 	} else {
 		b.stdio()
 	}
-	b.limits(c.Process)
+	b.adjust(c.Process)
 	b.process(c.Process, c.Rootless, false, c.Filters)
 	return &nsinit.Program{Ops: b.ops}, b.err
 }

@@ -26,6 +26,7 @@ func (b *builder) process(p *specs.Process, rootless, withInit bool, filters [][
 	}
 	b.do("set the file mode mask", "umask", nsinit.Int(umaskOf(p)))
 	b.do("close descriptors", nsinit.CallClose)
+	b.rlimits(p)
 	// As root, who may enter folders that the user may not; a root without
 	// that power (on NFS) tries again as the user.
 	b.chdir(p.Cwd)
@@ -110,9 +111,9 @@ func (b *builder) groups(gid int, extra []uint32) {
 	b.do("become group "+strconv.Itoa(gid), "setresgid", nsinit.Int(gid), nsinit.Int(gid), nsinit.Int(gid))
 }
 
-// limits sets rlimits, the OOM score and, for other users, the owner of the
-// standard streams, so that /dev/stdout can be opened again.
-func (b *builder) limits(p *specs.Process) {
+// rlimits come when no descriptor is opened any more: a small limit of open
+// files is for the program.
+func (b *builder) rlimits(p *specs.Process) {
 	for _, l := range p.Rlimits {
 		n, ok := rlimit(l.Type)
 		if !ok {
@@ -123,6 +124,11 @@ func (b *builder) limits(p *specs.Process) {
 		b.do("set ulimit "+strings.ToLower(strings.TrimPrefix(l.Type, "RLIMIT_"))+" (it may not exceed the caller's own)",
 			"prlimit64", zero, nsinit.Int(n), structBytes(v), zero)
 	}
+}
+
+// adjust sets the OOM score and, for other users, the owner of the standard
+// streams, so that /dev/stdout can be opened again.
+func (b *builder) adjust(p *specs.Process) {
 	if p.OOMScoreAdj != nil {
 		const f = "/proc/self/oom_score_adj"
 		fd := b.get("", "openat", cwd, nsinit.Str(f), nsinit.Int(unix.O_WRONLY|unix.O_CLOEXEC), zero)

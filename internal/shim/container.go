@@ -45,7 +45,10 @@ func (c *container) launch() error {
 		return err
 	}
 	c.io, c.pid, c.started = s, child.Pid, time.Now()
-	c.openNamespaces()
+	if err := c.holdNamespaces(child.FDs); err != nil {
+		abandon(child)
+		return err
+	}
 	exited := make(chan unix.WaitStatus, 1)
 	c.exited = exited
 	go func() { exited <- wait(child.Pid) }()
@@ -76,15 +79,8 @@ func spawnWith(p *nsinit.Program, s *stdio, openStdin bool, ns map[nsinit.Reg]*o
 	child, err := nsinit.Spawn(p, regs)
 	closeAll(theirs[:])
 	if err == nil && s.tty {
-		if len(child.FDs) == 1 && checkMaster(child.FDs[0]) == nil {
-			unix.SetNonblock(int(child.FDs[0].Fd()), true)
-			fd, _ := unix.FcntlInt(child.FDs[0].Fd(), unix.F_DUPFD_CLOEXEC, 0)
-			s.terminal(os.NewFile(uintptr(fd), "ptmx"))
-			child.FDs[0].Close()
-		} else {
-			unix.Kill(child.Pid, unix.SIGKILL)
-			wait(child.Pid)
-			err = &Failure{Message: "the container gave no terminal"}
+		if err = s.takeMaster(child); err != nil {
+			abandon(child)
 		}
 	}
 	if err != nil {
@@ -93,6 +89,36 @@ func spawnWith(p *nsinit.Program, s *stdio, openStdin bool, ns map[nsinit.Reg]*o
 		return nil, err
 	}
 	return child, nil
+}
+
+// takeMaster makes the terminal of the last descriptor that the program passed.
+func (s *stdio) takeMaster(child *nsinit.Child) error {
+	if len(child.FDs) == 0 {
+		return &Failure{Message: "the container gave no terminal"}
+	}
+	last := len(child.FDs) - 1
+	master := child.FDs[last]
+	child.FDs = child.FDs[:last]
+	defer master.Close()
+	if err := checkMaster(master); err != nil {
+		return err
+	}
+	// A descriptor that does not block from the start can be closed while
+	// somebody reads from it.
+	fd, err := unix.FcntlInt(master.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return os.NewSyscallError("fcntl", err)
+	}
+	unix.SetNonblock(fd, true)
+	s.terminal(os.NewFile(uintptr(fd), "ptmx"))
+	return nil
+}
+
+// abandon ends a process that cannot be looked after.
+func abandon(child *nsinit.Child) {
+	closeAll(child.FDs)
+	unix.Kill(child.Pid, unix.SIGKILL)
+	wait(child.Pid)
 }
 
 func wait(pid int) unix.WaitStatus {
@@ -112,35 +138,29 @@ func exitCode(ws unix.WaitStatus) int {
 	return ws.ExitStatus()
 }
 
-// openNamespaces holds the namespaces of the first process for execs. The user
-// namespace is the one that owns the mounts: the process itself may sit in a
-// nested one that only renames its user.
-func (c *container) openNamespaces() {
+// holdNamespaces keeps the namespaces that the first process has passed, for
+// execs. The user namespace is the one that owns the mounts: the process itself
+// may sit in a nested one that only renames its user.
+func (c *container) holdNamespaces(fds []*os.File) error {
 	c.closeNamespaces()
 	c.ns = map[nsinit.Reg]*os.File{}
-	for _, n := range []struct {
-		flag uint64
-		reg  nsinit.Reg
-		file string
-	}{
-		{unix.CLONE_NEWNS, nsinit.RegMountNS, "mnt"}, {unix.CLONE_NEWPID, nsinit.RegPidNS, "pid"},
-		{unix.CLONE_NEWNET, nsinit.RegNetNS, "net"}, {unix.CLONE_NEWIPC, nsinit.RegIPCNS, "ipc"},
-		{unix.CLONE_NEWUTS, nsinit.RegUTSNS, "uts"}, {unix.CLONE_NEWCGROUP, nsinit.RegCgroupNS, "cgroup"},
-	} {
-		if c.plan.Namespaces&n.flag == 0 {
+	for _, n := range nsinit.Namespaces() {
+		if c.plan.Namespaces&n.Flag == 0 {
 			continue
 		}
-		f, err := os.Open("/proc/" + itoa(c.pid) + "/ns/" + n.file)
-		if err != nil {
-			continue // an exec will say that it is missing
+		if len(fds) == 0 {
+			return &Failure{Message: "the container did not pass its namespaces"}
 		}
-		c.ns[n.reg] = f
-		if n.flag == unix.CLONE_NEWNS && c.plan.Namespaces&unix.CLONE_NEWUSER != 0 {
-			if fd, err := unix.IoctlRetInt(int(f.Fd()), unix.NS_GET_USERNS); err == nil {
-				c.ns[nsinit.RegUserNS] = os.NewFile(uintptr(fd), "user")
-			}
-		}
+		c.ns[n.Reg], fds = fds[0], fds[1:]
 	}
+	if mnt := c.ns[nsinit.RegMountNS]; mnt != nil && c.plan.Namespaces&unix.CLONE_NEWUSER != 0 {
+		fd, err := unix.IoctlRetInt(int(mnt.Fd()), unix.NS_GET_USERNS)
+		if err != nil {
+			return os.NewSyscallError("ioctl NS_GET_USERNS", err)
+		}
+		c.ns[nsinit.RegUserNS] = os.NewFile(uintptr(fd), "user")
+	}
+	return nil
 }
 
 func (c *container) closeNamespaces() {

@@ -5,7 +5,6 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"os"
-	"strconv"
 	"sync"
 	"time"
 
@@ -14,8 +13,6 @@ import (
 	"berth/internal/nsinit"
 	"berth/internal/state"
 )
-
-func itoa(n int) string { return strconv.Itoa(n) }
 
 // call runs f in the supervising goroutine and waits for it. It reports false
 // when the container is over.
