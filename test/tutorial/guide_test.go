@@ -112,13 +112,14 @@ func do(t *testing.T, s *lab.Shell, command, prompt string) string {
 // check looks for the wanted lines in order.
 func check(t *testing.T, command, out string, want []string) {
 	t.Helper()
-	rest := out
+	_, rest, _ := strings.Cut(out, "\n") // the typed line itself
 	for _, w := range want {
 		if strings.TrimSpace(w) == "" {
 			continue
 		}
 		pattern := strings.ReplaceAll(regexp.QuoteMeta(strings.TrimSpace(w)), "…", ".*")
 		pattern = regexp.MustCompile(` +`).ReplaceAllString(pattern, `\s+`)
+		pattern = strings.NewReplacer(`\s+.*\s+`, `.*`, `\s+.*`, `.*`, `.*\s+`, `.*`).Replace(pattern)
 		at := regexp.MustCompile(pattern).FindStringIndex(rest)
 		if at == nil {
 			t.Fatalf("the guide promises %q after %q; shown was:\n%s", w, command, out)
