@@ -13,7 +13,7 @@ import (
 )
 
 // UID is the ordinary account. No machine is likely to know it.
-const UID = 12345
+const UID = 54321
 
 // Lab is what a test needs to know of its surroundings.
 type Lab struct {

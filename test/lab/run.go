@@ -18,7 +18,8 @@ type Place struct {
 	Env  []string
 }
 
-// Place prepares a corner below dir.
+// Place prepares a corner below dir. Whatever runs there at the end of the test
+// is ended, for a test that failed and for the folder, which goes.
 func (l *Lab) Place(t T, dir string) *Place {
 	t.Helper()
 	p := &Place{Lab: l, Home: filepath.Join(dir, "home"), Root: filepath.Join(dir, "root")}
@@ -34,6 +35,10 @@ func (l *Lab) Place(t T, dir string) *Place {
 		"BERTH_ROOT=" + p.Root, "BERTH_CONFIG=" + conf, "DOCKER_CONFIG=" + filepath.Join(p.Home, ".docker"),
 		"OPEN=" + l.Open, "AUTH=" + l.Auth, "TLS=" + l.TLS, "TRICKY=" + l.Tricky, "SCRATCH=" + l.Scratch,
 	}
+	t.Cleanup(func() {
+		p.Clean()
+		exec.Command("chmod", "-R", "u+rwX", p.Root).Run()
+	})
 	return p
 }
 

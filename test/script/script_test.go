@@ -61,7 +61,6 @@ func setup(l *lab.Lab, e *testscript.Env) error {
 		}
 		if _, err := os.Stat(p.Root); err == nil {
 			exec.Command(l.Berth(), "--root", p.Root, "image", "prune", "-af").Run()
-			exec.Command("chmod", "-R", "u+rwX", p.Root).Run()
 		}
 	})
 	return nil

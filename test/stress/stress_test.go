@@ -3,7 +3,6 @@ package stress
 import (
 	"fmt"
 	"os"
-	"os/exec"
 	"strings"
 	"sync"
 	"testing"
@@ -18,8 +17,9 @@ func TestTwoHundredCommandsAtOnce(t *testing.T) {
 		p.Must(t, "pull", "-q", "busybox")
 		p.Must(t, "run", "-d", "--name", "shared", "busybox", "sleep", "1000")
 		tally := storm(t, p, crowd(l))
-		if tally["same-name"] != 1 {
-			t.Errorf("%d containers got one name", tally["same-name"])
+		// A rename frees the name for one more.
+		if n := tally["same-name"]; n < 1 || n > 1+tally["rename"] {
+			t.Errorf("%d containers got one name, which was freed %d times", n, tally["rename"])
 		}
 		for _, kind := range []string{"run", "run-d", "ps", "exec", "pull", "images", "volume", "use-volume"} {
 			if tally[kind] != tally["all "+kind] {
@@ -44,7 +44,6 @@ func TestTwoHundredCommandsAtOnce(t *testing.T) {
 		}
 		p.Must(t, "volume", "prune", "-af")
 		p.Must(t, "image", "prune", "-af")
-		exec.Command("chmod", "-R", "u+rwX", p.Root).Run()
 	})
 }
 
@@ -103,6 +102,9 @@ func storm(t *testing.T, p *lab.Place, jobs []job) map[string]int {
 				if strings.Contains(out, bad) {
 					t.Errorf("%v: %s", j.args, out)
 				}
+			}
+			if code != 0 && strings.TrimSpace(out) == "" {
+				t.Errorf("%v fails with code %d and without a word", j.args, code)
 			}
 			if code == -1 {
 				t.Errorf("%v hangs: %s", j.args, out)
