@@ -22,12 +22,14 @@ const (
 )
 
 func TestKill(t *testing.T) {
-	before := lab.Cgroups()
 	lab.Accounts(t, func(t *testing.T, l *lab.Lab) {
 		seed := number(t, "BERTH_KILL_SEED", defaultSeed)
 		rounds := number(t, "BERTH_KILL_ROUNDS", defaultRounds)
 		fmt.Printf("kill: uid %d, seed %d, %d rounds\n", os.Getuid(), seed, rounds)
-		g := &game{t: t, rounds: rounds, p: l.Place(t, t.TempDir()), rand: rand.New(rand.NewPCG(uint64(seed), uint64(os.Getuid()))), usual: map[string]time.Duration{}}
+		g := &game{t: t, rounds: rounds, p: l.Place(t, t.TempDir()), rand: rand.New(rand.NewPCG(uint64(seed), uint64(os.Getuid()))), usual: map[string]time.Duration{}, groups: map[string]string{}}
+		for path := range lab.Cgroups() {
+			g.groups[path] = ""
+		}
 		g.p.Must(t, "pull", "-q", "busybox")
 		for i := range rounds {
 			g.round(i)
@@ -37,11 +39,6 @@ func TestKill(t *testing.T) {
 		}
 		g.end()
 	})
-	for path := range lab.Cgroups() {
-		if !before[path] {
-			t.Errorf("control group left behind: %s", path)
-		}
-	}
 }
 
 func number(t *testing.T, name string, standard int) int {
@@ -156,6 +153,11 @@ func (g *game) round(i int) {
 	}
 	what := g.killed(m)
 	rows := g.list()
+	for path := range lab.Cgroups() {
+		if _, known := g.groups[path]; !known {
+			g.groups[path] = fmt.Sprintf("round %d, %s", i, what)
+		}
+	}
 	for _, c := range rows {
 		r := g.p.Run("inspect", "--type", "container", "-f", "{{.State.Status}} {{.Image}}", c.ID)
 		if r.Code != 0 && g.listed(c.ID) { // one with --rm may have gone meanwhile
@@ -287,6 +289,11 @@ func (g *game) end() {
 	p.Must(t, "image", "prune", "-a", "-f")
 	if left := lab.Leaks(p.Root); len(left) > 0 {
 		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
+	}
+	for path := range lab.Cgroups() {
+		if since := g.groups[path]; since != "" {
+			t.Errorf("control group left behind: %s, since %s", path, since)
+		}
 	}
 	for _, sub := range []string{"volumes", "layers"} {
 		entries, err := os.ReadDir(filepath.Join(p.Root, sub))
