@@ -61,6 +61,7 @@ type game struct {
 	rounds int
 	names  int                      // how many names were given out
 	usual  map[string]time.Duration // how long each kind of command takes when nobody kills it
+	groups map[string]string        // control groups, with the round that showed them first
 	shims  int                      // how many shims were killed
 }
 
