@@ -9,11 +9,12 @@ export CGO_ENABLED = 0
 
 .PHONY: build demo test lint bench clean
 
-# The shim is a small program of its own inside the big one: see internal/stage.
+# Two stages are programs of their own inside the big one: see internal/stage.
 build:
-	$(GO) build -trimpath -buildvcs=false -ldflags "-s -w" -o internal/stage/berth-shim ./cmd/berth-shim
-	@sha256sum internal/stage/berth-shim | cut -c1-16 > internal/stage/berth-shim.sum
-	$(GO) build -trimpath -tags shim -ldflags "$(LDFLAGS)" -o bin/berth ./cmd/berth
+	for p in berth-shim berth-pull; do \
+		$(GO) build -trimpath -buildvcs=false -ldflags "-s -w" -o internal/stage/$$p ./cmd/$$p && \
+		sha256sum internal/stage/$$p | cut -c1-16 > internal/stage/$$p.sum || exit 1; done
+	$(GO) build -trimpath -tags stages -ldflags "$(LDFLAGS)" -o bin/berth ./cmd/berth
 
 demo: build
 	@echo '$$ bin/berth run --rm berth/hello'

@@ -13,12 +13,12 @@ import (
 // or along an arrow of its row.
 var rooms = map[string][]string{
 	// faces
-	"cmd/berth":      {"internal/cli", "internal/shim", "internal/hello"}, // one stage each
+	"cmd/berth":      {"internal/cli", "internal/hello", "internal/shim", "internal/pull", "internal/puller"}, // the last three without embedded stages
 	"cmd/berth-shim": {"internal/shim"},
+	"cmd/berth-pull": {"internal/pull"},
 	"internal/cli": {
 		"internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/cli/term",
-		"internal/engine", "internal/pull", // nouns
-		"internal/config",
+		"internal/engine", "internal/puller", // nouns; not pull: that links net/http
 		"internal/registry/ref", // the grammar of image names, no network
 		"internal/state", "internal/sys",
 	},
@@ -29,10 +29,11 @@ var rooms = map[string][]string{
 
 	// nouns
 	"internal/pull": {
-		"internal/engine", "internal/config", // the Puller it implements, and for whom
+		"internal/engine", "internal/puller", "internal/config", // the Puller it implements, and for whom
 		"internal/registry", "internal/registry/ref", "internal/registry/platform", "internal/layer", "internal/store",
 		"internal/state", "internal/sys",
 	},
+	"internal/puller": {"internal/engine", "internal/stage", "internal/store"},
 	"internal/engine": {
 		"internal/shim", "internal/runtime", "internal/nsinit",
 		"internal/spec", "internal/seccomp", "internal/layer", "internal/store", "internal/cgroup",
@@ -78,7 +79,7 @@ type guest struct {
 var guests = map[string]guest{
 	"golang.org/x/sys": {
 		"Linux calls and constants that the standard library lacks",
-		[]string{"cmd/berth", "internal/sys", "internal/nsinit", "internal/runtime", "internal/shim", "internal/state", "internal/cgroup", "internal/layer", "internal/engine", "internal/seccomp", "internal/hello", "internal/host", "internal/spec", "internal/cli/term", "internal/pull"},
+		[]string{"cmd/berth", "cmd/berth-pull", "internal/sys", "internal/nsinit", "internal/runtime", "internal/shim", "internal/state", "internal/cgroup", "internal/layer", "internal/engine", "internal/seccomp", "internal/hello", "internal/host", "internal/spec", "internal/cli/term", "internal/pull"},
 	},
 	"golang.org/x/term": {
 		"raw mode and the size of the caller's terminal",

@@ -11,9 +11,8 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"berth/internal/config"
 	"berth/internal/engine"
-	"berth/internal/pull"
+	"berth/internal/puller"
 )
 
 // Env is what a command sees of the process it runs in.
@@ -80,11 +79,8 @@ func (a *app) open() (*engine.Engine, error) {
 // openToPull opens the engine for a command that may need an image which is
 // not here.
 func (a *app) openToPull() (*engine.Engine, error) {
-	cfg, err := config.Load("")
-	if err != nil {
-		return nil, err
-	}
-	return engine.Open(engine.Options{Root: a.set.root, Puller: pull.FromConfig(cfg, a.name, engine.Version().Version)})
+	p := puller.New(puller.Request{Program: a.name, Version: engine.Version().Version, DockerConfig: a.set.configDir})
+	return engine.Open(engine.Options{Root: a.set.root, Puller: p})
 }
 
 // dispatch finds the command that args ask for, builds it and runs it.

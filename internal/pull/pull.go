@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"slices"
 
-	"berth/internal/config"
 	"berth/internal/engine"
 	"berth/internal/layer"
 	"berth/internal/registry"
@@ -22,17 +21,6 @@ var _ engine.Puller = (*Puller)(nil)
 
 // New returns a puller that reaches registries as opt says.
 func New(opt registry.Options) *Puller { return &Puller{opt: opt} }
-
-// FromConfig returns a puller that obeys berth's configuration. Program is
-// what hints call the command, version what registries are told.
-func FromConfig(cfg config.Config, program, version string) *Puller {
-	return New(registry.Options{
-		Mirrors:   cfg.RegistryMirrorsByDomain(),
-		Insecure:  cfg.InsecureRegistries,
-		UserAgent: "berth/" + version,
-		Program:   program,
-	})
-}
 
 // Pull fetches what opt names and lists it in s. On error nothing new is
 // listed.

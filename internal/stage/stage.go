@@ -1,10 +1,10 @@
-// Package stage finds the program that runs as a shim.
+// Package stage finds the programs that carry out stages of berth's work.
 //
-// A shim needs a fraction of what the command is linked from, and Go pays for
-// everything linked at every start. So a second, small program is built into
-// the first and unpacked into the data root when it is first needed, under a
-// name that holds its digest. A berth that was built without it, by a plain
-// `go build`, runs itself as the shim: main dispatches by argv[0].
+// Go pays for everything a program is linked from at every start. A shim needs
+// a fraction of it, and only a pull needs HTTP and TLS. So two programs are
+// built into the first, and unpacked into the data root when they are first
+// needed, under names that hold their digests. A berth that was built without
+// them, by a plain `go build`, runs itself: main dispatches by argv[0].
 package stage
 
 import (
@@ -18,41 +18,41 @@ import (
 // Self is the running program.
 const Self = "/proc/self/exe"
 
-// Shim returns the path of the program to start as a shim. Where the small one
-// cannot be unpacked or run (a full disk, a file system mounted noexec) that is
-// the running program itself.
-func Shim(dir *state.Dir) string {
+// Shim returns the path of the program to start as a shim.
+func Shim(dir *state.Dir) string { return find(dir, "berth-shim", shim, shimSum) }
+
+// Pull returns the path of the program to start for a pull.
+func Pull(dir *state.Dir) string { return find(dir, "berth-pull", pull, pullSum) }
+
+// find unpacks a program if it is not there yet. A berth without it is the
+// program itself.
+func find(dir *state.Dir, name, program, sum string) string {
 	if program == "" {
 		return Self
 	}
-	path := dir.Path("bin", "berth-shim-"+strings.TrimSpace(sum))
+	path := dir.Path("bin", name+"-"+strings.TrimSpace(sum))
 	fi, err := os.Stat(path)
-	if err == nil && fi.Size() == int64(len(program)) {
-		return path
-	}
-	if unpack(path) != nil {
-		return Self
+	if err != nil || fi.Size() != int64(len(program)) {
+		// If this fails, starting the program tells why.
+		_ = unpack(path, name, program)
 	}
 	return path
 }
 
-// unpack writes the program, and removes those of other versions; shims that
-// run keep theirs.
-func unpack(path string) error {
+// unpack writes the program, and removes those of other versions; processes
+// that run keep theirs.
+func unpack(path, name, program string) error {
 	if err := os.MkdirAll(filepath.Dir(path), 0o700); err != nil {
 		return err
 	}
 	if err := state.WriteFile(path, []byte(program), 0o700); err != nil {
 		return err
 	}
-	old, err := filepath.Glob(filepath.Join(filepath.Dir(path), "berth-shim-*"))
-	if err != nil {
-		return nil
-	}
+	old, err := filepath.Glob(filepath.Join(filepath.Dir(path), name+"-*"))
 	for _, p := range old {
 		if p != path {
 			os.Remove(p)
 		}
 	}
-	return nil
+	return err
 }

@@ -1,4 +1,4 @@
-//go:build shim
+//go:build stages
 
 package stage
 
@@ -7,7 +7,11 @@ import _ "embed"
 // What `make build` has put here.
 var (
 	//go:embed berth-shim
-	program string
+	shim string
 	//go:embed berth-shim.sum
-	sum string
+	shimSum string
+	//go:embed berth-pull
+	pull string
+	//go:embed berth-pull.sum
+	pullSum string
 )

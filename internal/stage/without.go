@@ -1,5 +1,5 @@
-//go:build !shim
+//go:build !stages
 
 package stage
 
-const program, sum = "", ""
+const shim, shimSum, pull, pullSum = "", "", "", ""

@@ -1,0 +1,23 @@
+//go:build !stages
+
+package main
+
+import (
+	"os"
+
+	"berth/internal/pull"
+	"berth/internal/puller"
+	"berth/internal/shim"
+)
+
+// stageOf returns the stage that a name stands for, in a berth that was built
+// without the programs for them.
+func stageOf(arg0 string) (run func() int, ok bool) {
+	switch arg0 {
+	case shim.Arg0:
+		return shim.Main, true
+	case puller.Arg0:
+		return func() int { return pull.Main(os.Stdin, os.Stdout) }, true
+	}
+	return nil, false
+}

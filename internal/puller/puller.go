@@ -1,0 +1,162 @@
+// Package puller has an image pulled by a program of its own.
+//
+// The HTTP client, TLS and the decompressors are half of what berth is linked
+// from, and Go pays for all of that at every start, also of commands that pull
+// nothing. So pulling lives in a second program inside the first (see package
+// stage). This package is the caller's half of the conversation, package pull
+// the other: one request on standard input, then events on standard output, a
+// JSON object a line. When standard input ends, because the caller cancels or
+// is gone, the pull cleans up and ends.
+package puller
+
+import (
+	"bytes"
+	"context"
+	"encoding/json"
+	"errors"
+	"fmt"
+	"io"
+	"os/exec"
+	"strings"
+
+	"berth/internal/engine"
+	"berth/internal/stage"
+	"berth/internal/store"
+)
+
+// Arg0 is the name that the program is started under.
+const Arg0 = "berth-pull"
+
+// Request is what to pull, and for whom.
+type Request struct {
+	Root    string `json:"root"`    // data root
+	Program string `json:"program"` // what hints call the command
+	Version string `json:"version"` // what registries are told
+	// DockerConfig is the folder of Docker's client configuration; empty is
+	// the account's own.
+	DockerConfig string `json:"dockerConfig,omitempty"`
+	Ref          string `json:"ref"`
+	Platform     string `json:"platform,omitempty"`
+	AllTags      bool   `json:"allTags,omitempty"`
+}
+
+// Event is one line of what the pull has to say. The last one carries a result
+// or a failure.
+type Event struct {
+	Message string             `json:"message,omitempty"`
+	Layer   *Layer             `json:"layer,omitempty"`
+	Result  *engine.PullResult `json:"result,omitempty"`
+	Failure *Failure           `json:"failure,omitempty"`
+}
+
+// Layer is the progress of one layer, as [engine.Progress] has it.
+type Layer struct {
+	ID      string `json:"id"`
+	Status  string `json:"status"`
+	Current int64  `json:"current,omitempty"`
+	Total   int64  `json:"total,omitempty"`
+}
+
+// Failure is an error on its way to another process.
+type Failure struct {
+	Text     string `json:"text"`
+	Kind     string `json:"kind,omitempty"` // of the engine's errors, by its text
+	Canceled bool   `json:"canceled,omitempty"`
+}
+
+// FailureOf packs an error up.
+func FailureOf(err error) *Failure {
+	f := &Failure{Text: err.Error(), Canceled: errors.Is(err, context.Canceled)}
+	for _, k := range kinds() {
+		if errors.Is(err, k) {
+			f.Kind = k.Error()
+		}
+	}
+	return f
+}
+
+func (f *Failure) unpack() error {
+	if f.Canceled {
+		return context.Canceled
+	}
+	for _, k := range kinds() {
+		if f.Kind == k.Error() {
+			return &engine.Error{Kind: k, Text: f.Text}
+		}
+	}
+	return errors.New(f.Text)
+}
+
+func kinds() []error {
+	return []error{engine.ErrNotFound, engine.ErrConflict, engine.ErrInvalid, engine.ErrNotSupported}
+}
+
+var _ engine.Puller = (*Puller)(nil)
+
+// Puller starts the program for each pull. It is an [engine.Puller].
+type Puller struct{ req Request }
+
+// New returns a puller. Root, Ref and the like of req are filled in later.
+func New(req Request) *Puller { return &Puller{req: req} }
+
+// Pull has what opt names fetched and listed in s.
+func (p *Puller) Pull(ctx context.Context, s *store.Store, opt engine.PullOptions) (engine.PullResult, error) {
+	req := p.req
+	req.Root, req.Ref, req.Platform, req.AllTags = s.Dir().Root(), opt.Ref, opt.Platform, opt.AllTags
+	cmd := &exec.Cmd{Path: stage.Pull(s.Dir()), Args: []string{Arg0}}
+	in, err := cmd.StdinPipe()
+	if err != nil {
+		return engine.PullResult{}, err
+	}
+	out, err := cmd.StdoutPipe()
+	if err != nil {
+		return engine.PullResult{}, err
+	}
+	var complaints bytes.Buffer // of a crash; the pull itself is silent here
+	cmd.Stderr = &complaints
+	if err := cmd.Start(); err != nil {
+		return engine.PullResult{}, fmt.Errorf("cannot start a pull: %w", err)
+	}
+	stop := context.AfterFunc(ctx, func() { in.Close() })
+	defer stop()
+	if err := json.NewEncoder(in).Encode(req); err != nil && ctx.Err() == nil {
+		cmd.Process.Kill()
+	}
+	res, err := listen(out, opt.Progress)
+	in.Close()
+	werr := cmd.Wait()
+	if errors.Is(err, io.ErrUnexpectedEOF) {
+		err = fmt.Errorf("the pull of %s ended unexpectedly (%v) %s", opt.Ref, werr, firstLine(complaints.String()))
+	}
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return res, err
+}
+
+func firstLine(s string) string {
+	line, _, _ := strings.Cut(strings.TrimSpace(s), "\n")
+	return line
+}
+
+// listen passes progress on until the result comes.
+func listen(out io.Reader, progress engine.Progress) (engine.PullResult, error) {
+	dec := json.NewDecoder(out)
+	for {
+		var e Event
+		if err := dec.Decode(&e); err != nil {
+			return engine.PullResult{}, io.ErrUnexpectedEOF
+		}
+		switch {
+		case e.Result != nil:
+			return *e.Result, nil
+		case e.Failure != nil:
+			return engine.PullResult{}, e.Failure.unpack()
+		case progress == nil:
+		case e.Layer != nil:
+			progress.Layer(e.Layer.ID, e.Layer.Status, e.Layer.Current, e.Layer.Total)
+		default:
+			progress.Message(e.Message)
+		}
+	}
+}
