@@ -23,3 +23,5 @@ require (
 	github.com/opencontainers/image-spec v1.1.1 // indirect
 	golang.org/x/tools v0.49.0 // indirect
 )
+
+replace github.com/opencontainers/go-digest => ./internal/digest
