@@ -148,6 +148,30 @@ const sweepAge = time.Minute
 // which live knows no container. It returns how many there were. Groups below
 // another --cgroup-parent are only removed through their own [Group].
 func Sweep(f Facts, live func(id string) bool) int {
+	n := 0
+	for id, g := range f.groups() {
+		if !live(id) && g.abandoned() {
+			n++
+			for _, dir := range g.Dirs {
+				removeTree(dir)
+			}
+		}
+	}
+	return n
+}
+
+// Find returns the group of a container whose maker was killed before it could
+// keep what [Prepare] returned. It may be empty; only its directories are
+// known.
+func Find(id string, f Facts) *Group {
+	if g := f.groups()[id]; g != nil {
+		return g
+	}
+	return &Group{}
+}
+
+// groups finds the groups that berth made in the usual places.
+func (f Facts) groups() map[string]*Group {
 	trees := []tree{f.v2}
 	for c := range f.own {
 		if t, ok := f.v1(c); ok && !slices.Contains(trees, t) {
@@ -169,16 +193,7 @@ func Sweep(f Facts, live func(id string) bool) int {
 			}
 		}
 	}
-	n := 0
-	for id, g := range groups {
-		if !live(id) && g.abandoned() {
-			n++
-			for _, dir := range g.Dirs {
-				removeTree(dir)
-			}
-		}
-	}
-	return n
+	return groups
 }
 
 // abandoned reports whether the group is empty and old in every tree. One that

@@ -225,9 +225,15 @@ func (e *Engine) settle(_ *state.Tx, id string, st shim.Status) error {
 	return state.WriteJSON(e.containerDir(id, shim.StatusFile), &st)
 }
 
+// dropGroup ends what runs in the container's cgroup and removes it. A start
+// that was killed may have made one without having kept its name.
 func (e *Engine) dropGroup(id string) {
 	if b, err := e.bundle(id); err == nil && b.Group != nil {
 		b.Group.Remove()
+		return
+	}
+	if facts, err := cgroup.Detect(); err == nil {
+		cgroup.Find(id, facts).Remove()
 	}
 }
 

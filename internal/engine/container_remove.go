@@ -8,7 +8,6 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
-	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
@@ -32,31 +31,50 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, opt RemoveOpti
 	if err != nil && !opt.Force {
 		return fmt.Errorf("%w: berth rm -f removes it all the same", err)
 	}
-	if err == nil && active(st) {
-		if !opt.Force {
-			return &Error{Kind: ErrConflict, Text: fmt.Sprintf("cannot remove container %q: container is %s: stop the container before removing or force remove (berth stop %s, or berth rm -f %s)",
-				"/"+r.Name, st.Phase, r.Name, r.Name)}
+	if err == nil && active(st) && !opt.Force {
+		return &Error{Kind: ErrConflict, Text: fmt.Sprintf("cannot remove container %q: container is %s: stop the container before removing or force remove (berth stop %s, or berth rm -f %s)",
+			"/"+r.Name, st.Phase, r.Name, r.Name)}
+	}
+	volumes := opt.Volumes || r != nil && r.HostConfig != nil && r.HostConfig.AutoRemove
+	// Somebody else may start it between our stop and our lock; with force
+	// we win in the end.
+	for try := 0; ; try++ {
+		if opt.Force {
+			if err := e.forceDown(ctx, id); err != nil {
+				return err
+			}
 		}
-		if err := e.forceDown(ctx, id); err != nil {
+		done, err := e.removeStopped(id, volumes)
+		if done || err != nil {
 			return err
 		}
-		if !e.containerExists(id) {
-			return nil // it was started with --rm
+		if !opt.Force || try == 20 {
+			return &Error{Kind: ErrConflict, Text: fmt.Sprintf("container %s was started again meanwhile", shortID(id))}
 		}
 	}
-	tx, err := e.lock(id)
-	if errors.Is(err, ErrNotFound) {
-		return nil
-	}
-	if err != nil {
-		return err
-	}
-	defer tx.Unlock()
-	return e.discard(id, opt.Volumes || r != nil && r.HostConfig != nil && r.HostConfig.AutoRemove)
 }
 
-// forceDown ends a running container whatever it does.
+// removeStopped removes a container unless it runs, which it reports.
+func (e *Engine) removeStopped(id string, volumes bool) (done bool, err error) {
+	tx, err := e.lock(id)
+	if errors.Is(err, ErrNotFound) {
+		return true, nil
+	}
+	if err != nil {
+		return false, err
+	}
+	defer tx.Unlock()
+	if _, st, err := e.load(id); err == nil && active(st) {
+		return false, nil
+	}
+	return true, e.discard(id, volumes)
+}
+
+// forceDown ends a container whatever it does, if it runs.
 func (e *Engine) forceDown(ctx context.Context, id string) error {
+	if st, err := e.status(id); err != nil || !active(st) {
+		return nil
+	}
 	now := 0
 	err := e.ContainerStop(ctx, id, StopOptions{Signal: "KILL", Timeout: &now})
 	if err != nil {
@@ -70,9 +88,6 @@ func (e *Engine) forceDown(ctx context.Context, id string) error {
 func (e *Engine) discard(id string, volumes bool) error {
 	r, st, err := e.load(id)
 	if err == nil {
-		if active(st) {
-			return &Error{Kind: ErrConflict, Text: fmt.Sprintf("container %s was started again meanwhile", shortID(id))}
-		}
 		if st.Init.Alive() {
 			unix.Kill(st.Init.Pid, unix.SIGKILL)
 		}
@@ -212,8 +227,6 @@ func (e *Engine) sweepNames() {
 		if !strings.HasPrefix(d.Name(), ".") {
 			names.Clear(d.Name())
 			e.sweepAlias(names, d.Name())
-		} else if fi, err := d.Info(); err == nil && d.Name() != ".lock" && time.Since(fi.ModTime()) > time.Minute {
-			os.Remove(e.dir.Path("names", d.Name())) // of a claimer that was killed
 		}
 	}
 }

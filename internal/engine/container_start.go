@@ -75,7 +75,10 @@ func (e *Engine) start(ctx context.Context, id string, opt StartOptions, sh *shi
 		return nil, err
 	}
 	if active(st) {
-		return nil, e.alreadyRunning(r, opt)
+		if !opt.Attach {
+			return nil, nil // what runs is started
+		}
+		return nil, &Error{Kind: ErrConflict, Text: fmt.Sprintf("container %s is already running: use attach", r.Name)}
 	}
 	if err := e.settle(tx, id, st); err != nil {
 		return nil, err
@@ -99,16 +102,6 @@ func (e *Engine) start(ctx context.Context, id string, opt StartOptions, sh *shi
 	sh.Close()
 	return nil, nil
 }
-
-func (e *Engine) alreadyRunning(r *record, opt StartOptions) error {
-	if opt.Attach {
-		return &Error{Kind: ErrConflict, Text: fmt.Sprintf("container %s is already running: use attach", r.Name)}
-	}
-	return errAlreadyRunning
-}
-
-// errAlreadyRunning is no failure to people: starting what runs is done.
-var errAlreadyRunning = fmt.Errorf("already running: %w", ErrConflict)
 
 // noteFailure keeps why a start failed, as `inspect` shows it.
 func (e *Engine) noteFailure(_ *state.Tx, id string, st shim.Status, err error) {

@@ -6,6 +6,8 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"strconv"
+	"strings"
 )
 
 // WriteFile replaces the file at path with data: temporary name in the same
@@ -21,7 +23,7 @@ func WriteVolatile(path string, data []byte, perm fs.FileMode) error {
 }
 
 func replace(path string, data []byte, perm fs.FileMode, sync bool) (err error) {
-	f, err := os.CreateTemp(filepath.Dir(path), "."+filepath.Base(path)+".tmp*")
+	f, err := createTemp(filepath.Dir(path), filepath.Base(path))
 	if err != nil {
 		return err
 	}
@@ -43,6 +45,33 @@ func replace(path string, data []byte, perm fs.FileMode, sync bool) (err error) 
 		return fmt.Errorf("cannot write %s: %w", path, err)
 	}
 	return os.Rename(f.Name(), path)
+}
+
+// createTemp makes a temporary file beside the one it is to become. Its name
+// says which process made it, for [Dir.Sweep].
+func createTemp(dir, base string) (*os.File, error) {
+	return os.CreateTemp(dir, "."+base+tempMark+strconv.Itoa(os.Getpid())+".*")
+}
+
+const tempMark = ".tmp-"
+
+// sweepFiles removes the temporary files in dir whose makers are gone.
+func sweepFiles(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		i := strings.LastIndex(e.Name(), tempMark)
+		if i <= 0 || e.Name()[0] != '.' {
+			continue
+		}
+		pid, _, _ := strings.Cut(e.Name()[i+len(tempMark):], ".")
+		n, err := strconv.Atoi(pid)
+		if _, alive := OwnerOf(n); err == nil && alive != nil {
+			os.Remove(filepath.Join(dir, e.Name()))
+		}
+	}
 }
 
 // WriteJSON stores v as an indented JSON record with [WriteFile].

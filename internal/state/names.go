@@ -34,7 +34,7 @@ func (d *Dir) Names(sub string, live func(id string) bool) *Names {
 
 // Claim binds name to id or answers [*NameInUseError].
 func (n *Names) Claim(name, id string) error {
-	tmp, err := os.CreateTemp(n.path, ".claim*")
+	tmp, err := createTemp(n.path, "claim")
 	if err != nil {
 		return err
 	}

@@ -47,8 +47,12 @@ func (d *Dir) Discard(path string) error {
 }
 
 // Sweep removes temporary folders whose owner is gone and reports how many
-// there were.
+// there were. Temporary files beside records that many share go too; others go
+// with the folder they are in.
 func (d *Dir) Sweep() (int, error) {
+	for _, shared := range []string{"", "names", "oci", "bin"} {
+		sweepFiles(d.Path(shared))
+	}
 	entries, err := os.ReadDir(d.Path("tmp"))
 	if err != nil {
 		return 0, err
