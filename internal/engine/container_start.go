@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"math"
 	"os"
-	"runtime"
 	"strconv"
 	"strings"
 	"syscall"
@@ -276,7 +275,7 @@ func (e *Engine) launchShim() (*shim.Conn, error) {
 	exe, done := e.shimProgram()
 	defer done()
 	attr := &syscall.ProcAttr{
-		Dir: "/", Env: []string{"GOMAXPROCS=" + strconv.Itoa(min(runtime.NumCPU(), 2))},
+		Dir: "/", Env: []string{"GOMAXPROCS=1"},
 		Files: []uintptr{uintptr(null), uintptr(null), uintptr(null), uintptr(pair[1])},
 		Sys:   &syscall.SysProcAttr{Setsid: true},
 	}
