@@ -17,7 +17,8 @@ import (
 // and names; runc and bwrap only start a program in a folder.
 type tool struct {
 	name     string
-	image    string // empty: no engine
+	image    string   // empty: no engine
+	options  []string // of run and create
 	command  func(args ...string) *exec.Cmd
 	runTrue  func() *exec.Cmd
 	execTrue func() *exec.Cmd // in the idle container
@@ -31,7 +32,15 @@ func (t tool) engine() bool { return t.image != "" }
 func (t tool) quiet(args ...string) { t.command(args...).Run() }
 
 func (t tool) runDetached(name string) *exec.Cmd {
-	return t.command("run", "-d", "--name", name, "--network", "none", t.image, "sleep", "1000000")
+	return t.run("-d", "--name", name)("sleep", "1000000")
+}
+
+// run returns how to run a program in the tool's image, without a network.
+func (t tool) run(options ...string) func(program ...string) *exec.Cmd {
+	return func(program ...string) *exec.Cmd {
+		args := append([]string{"run", "--network", "none"}, append(t.options, options...)...)
+		return t.command(append(append(args, t.image), program...)...)
+	}
 }
 
 func (t tool) startIdle() {
@@ -114,7 +123,12 @@ func lastLine(out []byte) string {
 func (b *bench) engine(name, image string, command func(string, ...string) *exec.Cmd) tool {
 	program, _, _ := strings.Cut(name, ",")
 	t := tool{name: name, image: image, command: func(args ...string) *exec.Cmd { return command(program, args...) }}
-	t.runTrue = func() *exec.Cmd { return t.command("run", "--rm", "--network", "none", t.image, "true") }
+	if name == "podman" {
+		// It raises these by default, which needs a capability that even
+		// root lacks on some machines.
+		t.options = []string{"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"}
+	}
+	t.runTrue = func() *exec.Cmd { return t.run("--rm")("true") }
 	t.execTrue = func() *exec.Cmd { return t.command("exec", "bench-idle", "true") }
 	t.idle = func() error { return t.runDetached("bench-idle").Run() }
 	t.stop = func() { t.quiet("rm", "-f", "bench-idle") }
