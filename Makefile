@@ -19,10 +19,7 @@ build:
 demo: build
 	@echo '$$ bin/berth run --rm berth/hello'
 	@bin/berth run --rm berth/hello
-	@echo
-	@echo 'That image lives inside the program. Any other comes from a registry:'
-	@echo '    bin/berth run -it --rm debian'
-	@echo '    bin/berth --help, and docs/guide.md for the tour'
+	@echo 'docs/guide.md is the whole tour.'
 
 # The package tests are small; those below test/ start registries, containers
 # and accounts, so they run one after the other and need root.
