@@ -19,27 +19,34 @@ func afterFork()
 //go:linkname afterForkInChild syscall.runtime_AfterForkInChild
 func afterForkInChild()
 
+// cloneShared is clone(2) for children that share our memory and stack. It is
+// written in assembly for each architecture.
+func cloneShared(flags uintptr) (pid, errno uintptr)
+
 // forkChild clones the process; the child runs m and never returns.
 func forkChild(m *image, flags, status uintptr) (int, syscall.Errno) {
 	syscall.ForkLock.Lock()
-	pid, errno := fork(m, flags, status)
+	m.flags = flags | m.share | uintptr(syscall.SIGCHLD)
+	pid, errno := fork(m, status)
+	afterFork()
 	syscall.ForkLock.Unlock()
-	return int(pid), errno
+	return int(pid), syscall.Errno(errno)
 }
 
-// fork is entered by one process and left by two. In the child everything
-// below runs on the copied stack with the runtime stopped, so it must not
-// allocate, grow the stack or call anything that could: run and its callees
-// are nosplit or raw system calls.
+// fork is entered by one process and left by one: the child stays in run. Both
+// have the same frame, be it shared or copied, so the parent returns at once
+// and does the rest in the frame above, which the child does not touch.
+//
+// In the child the runtime stands still: nothing may allocate, grow the stack
+// or take a lock. What it calls is nosplit or a raw system call.
 //
 //go:noinline
 //go:norace
 //go:nocheckptr
-func fork(m *image, flags, status uintptr) (uintptr, syscall.Errno) {
+func fork(m *image, status uintptr) (pid, errno uintptr) {
 	beforeFork()
-	pid, _, errno := syscall.RawSyscall6(syscall.SYS_CLONE, flags|uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
+	pid, errno = cloneShared(m.flags)
 	if errno != 0 || pid != 0 {
-		afterFork()
 		return pid, errno
 	}
 	afterForkInChild()
@@ -58,9 +65,8 @@ func run(m *image, status uintptr) {
 	defaultSignals(m)
 	for i := 0; i < len(m.code); i++ {
 		in := &m.code[i]
-		var a [6]uintptr
-		for j := 0; j < 6; j++ {
-			a[j] = in.args[j]
+		a := in.args
+		for j := 0; j < len(a); j++ {
 			if in.refs&(1<<j) != 0 {
 				a[j] = m.regs[a[j]]
 			}
@@ -76,17 +82,21 @@ func run(m *image, status uintptr) {
 				}
 			}
 		case kindClone:
-			r, _, e = syscall.RawSyscall6(syscall.SYS_CLONE, a[0]|unix.CLONE_PARENT|uintptr(syscall.SIGCHLD), 0, 0, 0, 0, 0)
-			if e == 0 && r != 0 {
-				tell(m, status, msgPid, i, r)
+			// The new process may go on in this very frame, and be done
+			// with it when the old one comes back to it. What the old
+			// one needs then is laid aside.
+			m.status, m.op = status, i
+			var errno uintptr
+			r, errno = cloneShared(a[0] | m.share | unix.CLONE_PARENT | uintptr(syscall.SIGCHLD))
+			if errno == 0 && r != 0 {
+				tell(m, m.status, msgPid, m.op, r)
 				exit(0)
 			}
+			e = syscall.Errno(errno)
 		case kindInit:
 			e = initLoop(m)
 		case kindSend:
-			*(*int32)(unsafe.Pointer(&m.ctl[unix.SizeofCmsghdr])) = int32(a[0])
-			m.msg.kind, m.msg.op, m.msg.value = msgFD, uint32(i), 0
-			_, _, e = syscall.RawSyscall(syscall.SYS_SENDMSG, status, uintptr(unsafe.Pointer(&m.hdr)), 0)
+			e = pass(m, status, a[0])
 		case kindClose:
 			_, _, e = syscall.RawSyscall(syscall.SYS_DUP3, status, 3, syscall.O_CLOEXEC)
 			if e == 0 {
@@ -111,6 +121,17 @@ func run(m *image, status uintptr) {
 		}
 		i += int(in.skip)
 	}
+}
+
+// pass sends the shim a descriptor.
+//
+//go:nosplit
+//go:norace
+func pass(m *image, status, fd uintptr) syscall.Errno {
+	*(*int32)(unsafe.Pointer(&m.ctl[unix.SizeofCmsghdr])) = int32(fd)
+	m.msg.kind, m.msg.op, m.msg.value = msgFD, 0, 0
+	_, _, e := syscall.RawSyscall(syscall.SYS_SENDMSG, status, uintptr(unsafe.Pointer(&m.hdr)), 0)
+	return e
 }
 
 //go:nosplit

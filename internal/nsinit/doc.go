@@ -12,11 +12,11 @@
 // library does. No second Go program has to start, which saves several
 // milliseconds per container.
 //
-// The child is a plain copy of the shim, not a vfork sharing its memory: a
-// shim is small, so copying costs a fraction of a millisecond, and a child
-// that has already joined a hostile container then shares nothing that it
-// could damage. It is never dumpable while it can be seen from inside a
-// container (prctl(2) PR_SET_DUMPABLE), so neither its memory nor its
+// The child uses the shim's memory and stack until it executes, as vfork(2)
+// has it, while the forking thread waits: copying even a small Go program costs
+// milliseconds in page faults. Where the kernel wants a copy (see needsCopy) it
+// gets one. Child and shim are never dumpable while they can be seen from
+// inside a container (prctl(2) PR_SET_DUMPABLE), so neither that memory nor the
 // executable can be opened through /proc (CVE-2016-9962, CVE-2019-5736).
 //
 // A Program is data. It travels from the command to the shim in a compact

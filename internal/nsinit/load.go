@@ -45,6 +45,12 @@ type image struct {
 	hdr  unix.Msghdr
 	mask uint64 // signal mask scratch
 	wait [4]uint64
+	// share is CLONE_VM|CLONE_VFORK where the child may use our memory
+	// until it executes, and flags what the first clone gets in all.
+	share, flags uintptr
+	// status and op are laid aside for the process that CallClone leaves.
+	status uintptr
+	op     int
 }
 
 // message is what the child tells the shim, in native byte order.
@@ -63,6 +69,9 @@ const (
 
 func load(p *Program) (*image, error) {
 	m := &image{code: make([]instr, len(p.Ops))}
+	if !p.needsCopy() {
+		m.share = unix.CLONE_VM | unix.CLONE_VFORK
+	}
 	for i, op := range p.Ops {
 		if err := m.lower(&m.code[i], op, len(p.Ops)-i-1); err != nil {
 			return nil, fmt.Errorf("operation %d (%s): %w", i, op.Call, err)
@@ -77,6 +86,18 @@ func load(p *Program) (*image, error) {
 	m.hdr.SetIovlen(1)
 	m.hdr.SetControllen(unix.CmsgSpace(4))
 	return m, nil
+}
+
+// needsCopy reports whether the child must have memory of its own: an init
+// lives on in it, and the kernel makes a user namespace by unshare(2) only for
+// a process that shares it with nobody.
+func (p *Program) needsCopy() bool {
+	for _, op := range p.Ops {
+		if op.Call == CallInit || op.Call == "unshare" && len(op.Args) > 0 && op.Args[0].n&unix.CLONE_NEWUSER != 0 {
+			return true
+		}
+	}
+	return false
 }
 
 func (m *image) lower(in *instr, op Op, left int) error {
