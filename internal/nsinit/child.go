@@ -98,11 +98,8 @@ func run(m *image, status uintptr) {
 		case kindSend:
 			e = pass(m, status, a[0])
 		case kindClose:
-			_, _, e = syscall.RawSyscall(syscall.SYS_DUP3, status, 3, syscall.O_CLOEXEC)
-			if e == 0 {
-				status = 3
-				_, _, e = syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 4, 1<<32-1, 0)
-			}
+			e = closeAll(status)
+			status = 3
 		case kindFail:
 			e = syscall.Errno(a[0])
 		case kindAlive:
@@ -121,6 +118,18 @@ func run(m *image, status uintptr) {
 		}
 		i += int(in.skip)
 	}
+}
+
+// closeAll moves the status socket to 3 and closes what lies above it.
+//
+//go:nosplit
+//go:norace
+func closeAll(status uintptr) syscall.Errno {
+	_, _, e := syscall.RawSyscall(syscall.SYS_DUP3, status, 3, syscall.O_CLOEXEC)
+	if e == 0 {
+		_, _, e = syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 4, 1<<32-1, 0)
+	}
+	return e
 }
 
 // pass sends the shim a descriptor.
