@@ -271,8 +271,10 @@ func hostDevices() ([]specs.LinuxDevice, error) {
 			return err
 		}
 		switch p {
-		case "/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/fd", "/dev/.lxc", "/dev/.lxd-mounts":
-			return fs.SkipDir
+		case "/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/.lxc", "/dev/.lxd-mounts":
+			if d.IsDir() { // else this would leave out the rest of /dev
+				return fs.SkipDir
+			}
 		}
 		if dev, ok := deviceAt(p); ok {
 			out = append(out, dev)

@@ -162,7 +162,7 @@ func (u *unpacker) treeMode(mode, kind uint32) uint32 {
 		return mode
 	}
 	if kind == unix.S_IFDIR {
-		return mode | 0o700
+		return mode | 0o500
 	}
 	return mode | 0o400
 }

@@ -68,7 +68,7 @@ func TestUnpackKeepsAttributes(t *testing.T) {
 				uid, gid           uint32
 			}{
 				{"d", 0o3775, 0o3775, 0, 0},
-				{"closed", 0, 0o700, 0, 0},
+				{"closed", 0, 0o500, 0, 0},
 				{"d/owned", 0o644, 0o644, 1000, 42},
 				{"d/again", 0o644, 0o644, 1000, 42},
 				{"d/suid", 0o6755, 0o6755, 7, 0},
