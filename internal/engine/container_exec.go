@@ -80,7 +80,7 @@ func (e *Engine) execRequest(r *record, opt ExecOptions) (*shim.Request, error) 
 	}
 	ns := b.Namespaces
 	prog, err := crt.CompileExec(crt.ExecConfig{
-		Process: p, Rootless: ns&unix.CLONE_NEWUSER != 0, Namespaces: ns, Cgroups: dirs, Filters: filters,
+		Process: p, Rootless: ns&unix.CLONE_NEWUSER != 0, Namespaces: ns, Cgroups: dirs, Filters: filters, Stdin: opt.Stdin,
 	})
 	if err != nil {
 		return nil, err

@@ -206,7 +206,7 @@ func (e *Engine) compile(r *record, in *specInput, b *bundle) (*nsinit.Program, 
 	}
 	init := r.HostConfig.Init != nil && *r.HostConfig.Init
 	return crt.Compile(crt.Config{
-		Spec: b.spec, Root: root, Cgroups: b.Group.Dirs, Filters: filters, OwnerUser: true,
+		Spec: b.spec, Root: root, Cgroups: b.Group.Dirs, Filters: filters, OwnerUser: true, Stdin: r.Config.OpenStdin,
 		Init: init && b.Namespaces&unix.CLONE_NEWPID != 0 && in.Join["pid"] == "",
 		IsDir: func(p string) bool {
 			fi, err := os.Stat(p)

@@ -174,11 +174,12 @@ func exit(code uintptr) {
 }
 
 // defaultSignals undoes what the caller of berth ignored (nohup ignores
-// SIGHUP), since execve(2) keeps ignored signals ignored.
+// SIGHUP) or blocked, since execve(2) keeps both.
 //
 //go:nosplit
 //go:norace
 func defaultSignals(m *image) {
+	syscall.RawSyscall6(syscall.SYS_RT_SIGPROCMASK, 2 /* SIG_SETMASK */, uintptr(unsafe.Pointer(&m.wait)), 0, 8, 0, 0)
 	// struct sigaction of zeroes is SIG_DFL on every architecture.
 	for sig := uintptr(1); sig <= 64; sig++ {
 		syscall.RawSyscall6(syscall.SYS_RT_SIGACTION, sig, uintptr(unsafe.Pointer(&m.wait)), 0, 8, 0, 0)

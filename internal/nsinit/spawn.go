@@ -48,6 +48,9 @@ func Spawn(p *Program, regs map[Reg]int) (*Child, error) {
 	for r, fd := range regs {
 		m.regs[r] = uintptr(fd)
 	}
+	if err := dropInheritable(); err != nil {
+		return nil, err
+	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)
@@ -60,6 +63,23 @@ func Spawn(p *Program, regs map[Reg]int) (*Child, error) {
 		return nil, &OpError{Op: Op{Call: CallClone, What: "make a process in new namespaces"}, Errno: errno}
 	}
 	return collect(p, pid, pair[0])
+}
+
+// dropInheritable takes the inheritable capabilities from the calling thread,
+// and so from its children. Those that berth's caller happens to have would
+// come back at execve(2) to root in a container, past the bounding set
+// (CVE-2022-24769).
+func dropInheritable() error {
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		return os.NewSyscallError("capget", err)
+	}
+	if data[0].Inheritable|data[1].Inheritable == 0 {
+		return nil
+	}
+	data[0].Inheritable, data[1].Inheritable = 0, 0
+	return os.NewSyscallError("capset", unix.Capset(&hdr, &data[0]))
 }
 
 // collect reads the child's messages until it has executed or failed.

@@ -200,3 +200,33 @@ func TestSpawnReapsBothAfterFailure(t *testing.T) {
 		t.Errorf("child %d is left (%v)", pid, err)
 	}
 }
+
+// What berth's caller has blocked or may hand on is not the container's.
+func TestSpawnLeavesNothingOfTheCaller(t *testing.T) {
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	var old, block unix.Sigset_t
+	block.Val[0] = 1 << (unix.SIGUSR1 - 1)
+	if err := unix.PthreadSigmask(unix.SIG_BLOCK, &block, &old); err != nil {
+		t.Fatal(err)
+	}
+	defer unix.PthreadSigmask(unix.SIG_SETMASK, &old, nil)
+	hdr := unix.CapUserHeader{Version: unix.LINUX_CAPABILITY_VERSION_3}
+	var data [2]unix.CapUserData
+	if err := unix.Capget(&hdr, &data[0]); err != nil {
+		t.Fatal(err)
+	}
+	data[0].Inheritable |= data[0].Permitted
+	if err := unix.Capset(&hdr, &data[0]); err != nil {
+		t.Fatal(err)
+	}
+	out, _, err := spawn(t, &Program{Ops: sh("grep -E 'SigBlk|CapInh' /proc/self/status")})
+	if err != nil {
+		t.Fatal(err)
+	}
+	for _, line := range strings.Split(strings.TrimSpace(out), "\n") {
+		if f := strings.Fields(line); strings.Trim(f[1], "0") != "" {
+			t.Errorf("the program has inherited %s", line)
+		}
+	}
+}

@@ -16,6 +16,7 @@ type Config struct {
 	Root    Rootfs
 	Cgroups []string // directories of cgroups to join
 	Init    bool     // run a small init as process 1
+	Stdin   bool     // its standard input is a pipe, not the null device
 	Filters [][]byte // seccomp programs, installed in this order
 	// OwnerUser joins the user namespace that owns the other joined ones
 	// instead of the one at its path, whose process may sit in a nested one.
@@ -62,7 +63,7 @@ func Compile(c Config) (*nsinit.Program, error) {
 		st.stdio()
 	}
 	st.late()
-	st.adjust(s.Process)
+	st.adjust(s.Process, c.Stdin)
 	if u := s.Process.User; st.ns.rootless() && (u.UID != 0 || u.GID != 0) {
 		st.nestUser(st.proc, int(u.UID), int(u.GID))
 	}

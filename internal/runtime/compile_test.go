@@ -201,3 +201,30 @@ func TestSysctlPath(t *testing.T) {
 		}
 	}
 }
+
+// The host's /dev/null and other nodes keep their owner and mode.
+func TestHostNodesAreSafe(t *testing.T) {
+	owners := func(p *nsinit.Program) (n int) {
+		for _, op := range p.Ops {
+			if op.Call == "fchown" {
+				n++
+			}
+		}
+		return n
+	}
+	s := sample()
+	s.Process.User.UID = 1000
+	if n := owners(compile(t, s, Rootfs{Base: "/r"})); n != 2 {
+		t.Errorf("%d streams change owner, want those for output only", n)
+	}
+	s.Process.Terminal = true
+	if n := owners(compile(t, s, Rootfs{Base: "/r"})); n != 3 {
+		t.Errorf("%d streams of a terminal change owner", n)
+	}
+	want := structBytes(unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOSUID})
+	for _, op := range compile(t, sample(), Rootfs{Base: "/r"}).Ops {
+		if op.Call == "mount_setattr" && op.What == "mount /dev/null" && !reflect.DeepEqual(op.Args[3], want) {
+			t.Error("the container's /dev/null is not mounted read-only")
+		}
+	}
+}

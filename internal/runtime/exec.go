@@ -16,6 +16,7 @@ type ExecConfig struct {
 	Namespaces uint64
 	Cgroups    []string
 	Filters    [][]byte
+	Stdin      bool // its standard input is a pipe, not the null device
 }
 
 // ExecNamespaces returns the namespaces that processes of a container do not
@@ -51,7 +52,7 @@ func CompileExec(c ExecConfig) (*nsinit.Program, error) {
 	} else {
 		b.stdio()
 	}
-	b.adjust(c.Process)
+	b.adjust(c.Process, c.Stdin)
 	b.process(c.Process, c.Rootless, false, c.Filters)
 	return &nsinit.Program{Ops: b.ops}, b.err
 }

@@ -159,7 +159,10 @@ func (st *start) sources() {
 		st.mounts = append(st.mounts, st.source(m))
 	}
 	for _, d := range st.nodes() {
-		st.devs = append(st.devs, st.bindSource(st.Node(d), options{set: unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOSUID}))
+		// Read-only is the name, not the device: it can be written to as
+		// ever, but root in the container cannot give the host's node
+		// another owner or mode.
+		st.devs = append(st.devs, st.bindSource(st.Node(d), options{set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOSUID}))
 	}
 }
 

@@ -15,7 +15,7 @@ import (
 // process ends a program: limits, identity, capabilities, filters, execve.
 //
 // Capabilities need no capset(2): execve(2) computes them anew from the user
-// and the bounding set, since the inheritable and ambient sets are empty. What
+// and the bounding set, since nsinit.Spawn has emptied the inheritable set. What
 // leaves the bounding set is gone for good.
 func (b *builder) process(p *specs.Process, rootless, withInit bool, filters [][]byte) {
 	uid, gid := int(p.User.UID), int(p.User.GID)
@@ -128,7 +128,9 @@ func (b *builder) rlimits(p *specs.Process) {
 
 // adjust sets the OOM score and, for other users, the owner of the standard
 // streams, so that /dev/stdout can be opened again.
-func (b *builder) adjust(p *specs.Process) {
+// Without a standard input to keep open, descriptor 0 is the host's /dev/null,
+// which must keep its owner.
+func (b *builder) adjust(p *specs.Process, stdin bool) {
 	if p.OOMScoreAdj != nil {
 		const f = "/proc/self/oom_score_adj"
 		fd := b.get("", "openat", cwd, nsinit.Str(f), nsinit.Int(unix.O_WRONLY|unix.O_CLOEXEC), zero)
@@ -139,6 +141,9 @@ func (b *builder) adjust(p *specs.Process) {
 	}
 	if p.User.UID != 0 {
 		for fd := range 3 {
+			if fd == 0 && !stdin && !p.Terminal {
+				continue
+			}
 			b.try("fchown", nsinit.Int(fd), nsinit.Int(int(p.User.UID)), nsinit.Int(-1))
 		}
 	}
