@@ -5,6 +5,7 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+	"time"
 
 	"berth/test/lab"
 )
@@ -57,6 +58,7 @@ func first(t *testing.T, p *lab.Place, s *lab.Shell) {
 	// Ctrl-C reaches the program.
 	s.Keys("sleep 1000\n")
 	s.Wait("sleep 1000\r?\n")
+	time.Sleep(500 * time.Millisecond) // nobody is faster than the shell's fork
 	s.Keys("\x03")
 	s.Wait(lab.ContainerPrompt)
 	// The program answers with colours, history works.
