@@ -44,6 +44,7 @@ func (t tool) run(options ...string) func(program ...string) *exec.Cmd {
 }
 
 func (t tool) startIdle() {
+	t.stopIdle() // of an earlier run that was cut off
 	if err := t.idle(); err != nil {
 		fmt.Fprintf(os.Stderr, "bench: %s: no idle container: %v\n", t.name, err)
 	}
