@@ -89,6 +89,8 @@ func (b *bench) machine() {
 	}
 	kernel, _ := os.ReadFile("/proc/sys/kernel/osrelease")
 	fmt.Printf("%d cores (%s), kernel %s, %s, uid %d, %s\n", runtime.NumCPU(), model, strings.TrimSpace(string(kernel)), runtime.Version(), os.Getuid(), time.Now().Format(time.DateOnly))
+	load, _ := os.ReadFile("/proc/loadavg")
+	fmt.Printf("  load before: %s", load)
 	for _, t := range b.tools {
 		out, _ := t.command("--version").Output()
 		first, _, _ := strings.Cut(string(out), "\n")
@@ -195,7 +197,7 @@ func (b *bench) long() {
 	var starts, execs []entry
 	for _, t := range b.tools {
 		if t.engine() {
-			starts = append(starts, entry{t.name, func() *exec.Cmd { return t.runDetached("bench-d") }, func() { t.quiet("rm", "-f", "bench-d") }})
+			starts = append(starts, entry{t.name, func() *exec.Cmd { return t.runDetached("bench-d") }, func() { t.remove("bench-d") }})
 		}
 	}
 	b.compare("run -d", starts)
@@ -230,11 +232,11 @@ func (b *bench) listing() {
 	list("ps -a, 100 containers")
 	for _, t := range b.tools {
 		if t.engine() {
-			args := []string{"rm", "-f"}
+			var names []string
 			for i := range 99 {
-				args = append(args, fmt.Sprintf("bench-%d", i))
+				names = append(names, fmt.Sprintf("bench-%d", i))
 			}
-			t.quiet(args...)
+			t.remove(names...)
 		}
 	}
 }

@@ -31,6 +31,15 @@ func (t tool) engine() bool { return t.image != "" }
 
 func (t tool) quiet(args ...string) { t.command(args...).Run() }
 
+// remove ends and removes containers without waiting for them to be polite.
+func (t tool) remove(names ...string) {
+	args := []string{"rm", "-f"}
+	if t.name == "podman" {
+		args = append(args, "-t", "0")
+	}
+	t.quiet(append(args, names...)...)
+}
+
 func (t tool) runDetached(name string) *exec.Cmd {
 	return t.run("-d", "--name", name)("sleep", "1000000")
 }
@@ -132,7 +141,7 @@ func (b *bench) engine(name, image string, command func(string, ...string) *exec
 	t.runTrue = func() *exec.Cmd { return t.run("--rm")("true") }
 	t.execTrue = func() *exec.Cmd { return t.command("exec", "bench-idle", "true") }
 	t.idle = func() error { return t.runDetached("bench-idle").Run() }
-	t.stop = func() { t.quiet("rm", "-f", "bench-idle") }
+	t.stop = func() { t.remove("bench-idle") }
 	t.beside = func() []int {
 		out, err := t.command("inspect", "-f", "{{.State.Pid}}", "bench-idle").Output()
 		if err != nil {
