@@ -33,7 +33,7 @@ func (e *Engine) ContainerExec(ctx context.Context, ref string, opt ExecOptions)
 	if err != nil {
 		return "", nil, err
 	}
-	if _, err := c.Ask(req); err != nil {
+	if _, err := c.Ask(ctx, req); err != nil {
 		c.Close()
 		if err == shim.ErrGone {
 			err = notRunning(id)
@@ -105,9 +105,9 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, opt AttachOpti
 	if err != nil {
 		return nil, err
 	}
-	if _, err := c.Ask(&shim.Request{Kind: "attach", Stdin: opt.Stdin, Replay: opt.Logs}); err != nil {
+	if _, err := c.Ask(ctx, &shim.Request{Kind: "attach", Stdin: opt.Stdin, Replay: opt.Logs}); err != nil {
 		c.Close()
 		return nil, err
 	}
-	return &session{conn: c, stdin: opt.Stdin}, nil
+	return &session{conn: c, dir: e.containerDir(id), stdin: opt.Stdin}, nil
 }

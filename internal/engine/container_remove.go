@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"github.com/moby/moby/api/types/container"
 	"golang.org/x/sys/unix"
@@ -75,10 +76,19 @@ func (e *Engine) forceDown(ctx context.Context, id string) error {
 	if st, err := e.status(id); err != nil || !active(st) {
 		return nil
 	}
+	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
+	defer cancel()
 	now := 0
-	err := e.ContainerStop(ctx, id, StopOptions{Signal: "KILL", Timeout: &now})
-	if err != nil {
+	err := e.ContainerStop(limited, id, StopOptions{Signal: "KILL", Timeout: &now})
+	if err == nil {
+		err = e.untilPhase(limited, id, shim.Exited, shim.Created)
+	}
+	if err == nil || limited.Err() == nil || ctx.Err() != nil {
 		return err
+	}
+	// A shim that does not answer goes, and the kernel ends its container.
+	if st, err := e.status(id); err == nil && st.Shim.Alive() {
+		unix.Kill(st.Shim.Pid, unix.SIGKILL)
 	}
 	return e.untilPhase(ctx, id, shim.Exited, shim.Created)
 }

@@ -96,7 +96,7 @@ func (e *Engine) start(ctx context.Context, id string, opt StartOptions, sh *shi
 		return nil, err
 	}
 	if opt.Attach {
-		return &session{conn: sh, stdin: opt.Stdin}, nil
+		return &session{conn: sh, dir: e.containerDir(id), stdin: opt.Stdin}, nil
 	}
 	sh.Close()
 	return nil, nil
@@ -104,7 +104,10 @@ func (e *Engine) start(ctx context.Context, id string, opt StartOptions, sh *shi
 
 // noteFailure keeps why a start failed, as `inspect` shows it.
 func (e *Engine) noteFailure(_ *state.Tx, id string, st shim.Status, err error) {
-	st.V, st.Phase, st.Error, st.ExitCode = 1, shim.Created, err.Error(), 128
+	st.V, st.Phase, st.Error, st.ExitCode = 1, shim.Exited, err.Error(), 128
+	if st.StartedAt.IsZero() {
+		st.Phase = shim.Created
+	}
 	var se *StartError
 	if errors.As(err, &se) {
 		st.ExitCode = se.Code
@@ -248,7 +251,6 @@ func (e *Engine) shimPlan(r *record, s *specs.Spec, prog *nsinit.Program, b *bun
 	if p.Restart.Name == "no" {
 		p.Restart.Name = ""
 	}
-	p.OwnPids = p.Namespaces&unix.CLONE_NEWPID != 0 && !strings.HasPrefix(string(r.HostConfig.PidMode), "container:")
 	if p.AutoRemove {
 		p.Volumes = r.Anonymous
 	}

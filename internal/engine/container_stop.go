@@ -38,7 +38,7 @@ func (e *Engine) ContainerStop(ctx context.Context, ref string, opt StopOptions)
 		return ignoreStopped(err)
 	}
 	defer c.Close()
-	if _, err := c.Ask(&shim.Request{Kind: "stop", Signal: sig, Timeout: timeout}); err != nil {
+	if _, err := c.Ask(ctx, &shim.Request{Kind: "stop", Signal: sig, Timeout: timeout}); err != nil {
 		return ignoreStopped(err)
 	}
 	_, err = waitFor(ctx, c)
@@ -127,7 +127,7 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 		return err
 	}
 	defer c.Close()
-	_, err = c.Ask(&shim.Request{Kind: "signal", Signal: sig})
+	_, err = c.Ask(ctx, &shim.Request{Kind: "signal", Signal: sig})
 	if err == nil && sig == int(unix.SIGKILL) {
 		// Docker answers when the container is seen to be dead.
 		wait, cancel := context.WithTimeout(ctx, 10*time.Second)
@@ -154,13 +154,16 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string) (int, error) {
 		}
 		c, err := e.dial(id)
 		if errors.Is(err, ErrNotRunning) {
+			if ctx.Err() != nil {
+				return 0, ctx.Err()
+			}
 			time.Sleep(5 * time.Millisecond) // it is writing its status
 			continue
 		}
 		if err != nil {
 			return 0, err
 		}
-		_, err = c.Ask(&shim.Request{Kind: "wait"})
+		_, err = c.Ask(ctx, &shim.Request{Kind: "wait"})
 		var x shim.Exit
 		if err == nil {
 			x, err = waitFor(ctx, c)

@@ -13,6 +13,7 @@ import (
 // session is the only Session: a connection to a shim.
 type session struct {
 	conn     *shim.Conn
+	dir      string // the container's, if this is its first process
 	stdin    bool
 	detached atomic.Bool
 }
@@ -59,7 +60,14 @@ func (s *session) feed(in io.Reader) {
 
 func (s *session) Resize(height, width uint) error { return s.conn.Resize(height, width) }
 
-func (s *session) Signal(sig int) error { return s.conn.Signal(sig) }
+// Signal to a first process takes a connection of its own: ours may be full of
+// input that the program does not read.
+func (s *session) Signal(sig int) error {
+	if s.dir == "" {
+		return s.conn.Signal(sig)
+	}
+	return shim.Signal(s.dir, sig)
+}
 
 func (s *session) Close() error {
 	s.conn.Detach()

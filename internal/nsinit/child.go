@@ -82,14 +82,13 @@ func run(m *image, status uintptr) {
 				}
 			}
 		case kindClone:
-			// The new process may go on in this very frame, and be done
-			// with it when the old one comes back to it. What the old
-			// one needs then is laid aside.
-			m.status, m.op = status, i
+			// Always a copy: the new process can be seen from inside the
+			// container, which might stop it for good, and the shim must
+			// neither wait for it nor share its memory with it.
 			var errno uintptr
-			r, errno = cloneShared(a[0] | m.share | unix.CLONE_PARENT | uintptr(syscall.SIGCHLD))
+			r, errno = cloneShared(a[0] | unix.CLONE_PARENT | uintptr(syscall.SIGCHLD))
 			if errno == 0 && r != 0 {
-				tell(m, m.status, msgPid, m.op, r)
+				tell(m, status, msgPid, i, r)
 				exit(0)
 			}
 			e = syscall.Errno(errno)

@@ -15,7 +15,8 @@
 // The child uses the shim's memory and stack until it executes, as vfork(2)
 // has it, while the forking thread waits: copying even a small Go program costs
 // milliseconds in page faults. Where the kernel wants a copy (see needsCopy) it
-// gets one. Child and shim are never dumpable while they can be seen from
+// gets one, and so does a process that joins a running container, which could
+// stop or attack it. Child and shim are never dumpable while they can be seen from
 // inside a container (prctl(2) PR_SET_DUMPABLE), so neither that memory nor the
 // executable can be opened through /proc (CVE-2016-9962, CVE-2019-5736).
 //

@@ -48,9 +48,6 @@ type image struct {
 	// share is CLONE_VM|CLONE_VFORK where the child may use our memory
 	// until it executes, and flags what the first clone gets in all.
 	share, flags uintptr
-	// status and op are laid aside for the process that CallClone leaves.
-	status uintptr
-	op     int
 }
 
 // message is what the child tells the shim, in native byte order.

@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"context"
 	"encoding/binary"
 	"encoding/json"
 	"errors"
@@ -25,8 +26,29 @@ func (c *Conn) Launch(p *Plan) (Started, error) {
 }
 
 // Ask sends a request and waits for the answer that a program runs (exec) or
-// that the session stands (attach).
-func (c *Conn) Ask(r *Request) (Started, error) {
+// that the session stands (attach). If ctx ends first, so does the connection.
+func (c *Conn) Ask(ctx context.Context, r *Request) (Started, error) {
+	stop := context.AfterFunc(ctx, func() { c.Close() })
+	defer stop()
+	s, err := c.ask(r)
+	if ctx.Err() != nil {
+		err = ctx.Err()
+	}
+	return s, err
+}
+
+// Signal sends a signal to the first process of the container in dir.
+func Signal(dir string, sig int) error {
+	c, err := Dial(dir)
+	if err != nil {
+		return err
+	}
+	defer c.Close()
+	_, err = c.ask(&Request{Kind: "signal", Signal: sig})
+	return err
+}
+
+func (c *Conn) ask(r *Request) (Started, error) {
 	err := c.sendJSON(frameRequest, r)
 	if err == nil && r.Program != nil {
 		err = c.sendProgram(r.Program)

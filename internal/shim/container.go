@@ -3,6 +3,7 @@ package shim
 import (
 	"encoding/json"
 	"os"
+	"sync"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -28,13 +29,13 @@ type container struct {
 	pid     int
 	status  Status
 	ns      map[nsinit.Reg]*os.File // for exec
-	exited  chan unix.WaitStatus
+	exited  chan struct{}
 	started time.Time
 	backoff time.Duration
-	stopped bool // by a person
-	kill    *time.Timer
+	stopped bool    // by a person
 	waiters []*Conn // told when all is over
-	execs   execTable
+	execs   sync.WaitGroup
+	late    sync.WaitGroup // clients that take their time
 }
 
 // launch makes the first process and records that it runs.
@@ -46,18 +47,24 @@ func (c *container) launch() error {
 	}
 	c.io, c.pid, c.started = s, child.Pid, time.Now()
 	if err := c.holdNamespaces(child.FDs); err != nil {
+		s.drain()
 		abandon(child)
 		return err
 	}
-	exited := make(chan unix.WaitStatus, 1)
+	exited := make(chan struct{})
 	c.exited = exited
-	go func() { exited <- wait(child.Pid) }()
+	go func() { await(child.Pid); close(exited) }()
 	init, _ := state.OwnerOf(child.Pid)
 	c.status.V, c.status.Phase = 1, Running
 	c.status.Shim, c.status.Init = state.Self(), init
 	c.status.StartedAt, c.status.FinishedAt = c.started, time.Time{}
 	c.status.ExitCode, c.status.OOMKilled, c.status.Error = 0, false, ""
-	return c.record()
+	if err := c.record(); err != nil {
+		s.drain()
+		abandon(child)
+		return err
+	}
+	return nil
 }
 
 // spawnWith runs a program with fresh streams of its own.
@@ -121,6 +128,16 @@ func abandon(child *nsinit.Child) {
 	wait(child.Pid)
 }
 
+// await returns when a process has ended, and leaves it to be reaped, so that
+// nobody else can get its pid.
+func await(pid int) {
+	for {
+		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != unix.EINTR {
+			return
+		}
+	}
+}
+
 func wait(pid int) unix.WaitStatus {
 	var ws unix.WaitStatus
 	for {
@@ -164,10 +181,28 @@ func (c *container) holdNamespaces(fds []*os.File) error {
 }
 
 func (c *container) closeNamespaces() {
-	for _, f := range c.ns {
+	closeNamespaces(c.ns)
+	c.ns = nil
+}
+
+func closeNamespaces(ns map[nsinit.Reg]*os.File) {
+	for _, f := range ns {
 		f.Close()
 	}
-	c.ns = nil
+}
+
+// copyNamespaces is for an exec, during which the container may end.
+func (c *container) copyNamespaces() (map[nsinit.Reg]*os.File, error) {
+	ns := map[nsinit.Reg]*os.File{}
+	for r, f := range c.ns {
+		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			closeNamespaces(ns)
+			return nil, os.NewSyscallError("fcntl", err)
+		}
+		ns[r] = os.NewFile(uintptr(fd), f.Name())
+	}
+	return ns, nil
 }
 
 // record writes state.json. It is not synced: after a crash of the machine the
@@ -188,8 +223,8 @@ func (c *container) supervise() {
 			f()
 		case <-c.signals: // the machine or the session goes down
 			c.stop(c.plan.StopSignal, 10)
-		case ws := <-c.exited:
-			if !c.ended(ws) {
+		case <-c.exited:
+			if !c.ended() {
 				return
 			}
 		}
@@ -198,18 +233,11 @@ func (c *container) supervise() {
 
 // ended handles the end of the first process and reports whether there is
 // more to come.
-func (c *container) ended(ws unix.WaitStatus) bool {
-	grace := time.Duration(0)
-	if !c.plan.OwnPids {
-		grace = 200 * time.Millisecond
-	}
-	c.io.drain(grace)
+func (c *container) ended() bool {
+	c.status.ExitCode = exitCode(wait(c.pid))
+	c.io.drain()
+	c.log.end()
 	c.closeNamespaces()
-	if c.kill != nil {
-		c.kill.Stop()
-		c.kill = nil
-	}
-	c.status.ExitCode = exitCode(ws)
 	c.status.FinishedAt = time.Now()
 	c.status.OOMKilled = c.oomKilled()
 	c.status.Init = state.Owner{}
@@ -280,11 +308,11 @@ func (c *container) stop(sig, timeout int) {
 		return
 	}
 	unix.Kill(c.pid, unix.Signal(sig))
-	if timeout < 0 || c.kill != nil {
+	if timeout < 0 {
 		return
 	}
 	pid := c.pid
-	c.kill = time.AfterFunc(time.Duration(timeout)*time.Second, func() {
+	time.AfterFunc(time.Duration(timeout)*time.Second, func() {
 		c.events <- func() {
 			if c.pid == pid && c.status.Phase == Running {
 				unix.Kill(pid, unix.SIGKILL)
@@ -314,19 +342,32 @@ func (c *container) finish() {
 	if c.plan.AutoRemove {
 		c.remove()
 	}
-	c.settleExecs()
+	c.answerLate()
 	c.hub.finish(x)
 	for _, conn := range c.waiters {
 		conn.sendJSON(frameExit, x)
+	}
+	c.settleExecs()
+}
+
+// answerLate answers those who had asked when the end came.
+func (c *container) answerLate() {
+	for {
+		select {
+		case f := <-c.events:
+			f()
+		default:
+			return
+		}
 	}
 }
 
 // settleExecs lets the clients of execs hear that their programs ended too.
 func (c *container) settleExecs() {
 	done := make(chan struct{})
-	go func() { c.execs.wg.Wait(); close(done) }()
+	go func() { c.execs.Wait(); close(done) }()
 	select {
 	case <-done:
-	case <-time.After(time.Second):
+	case <-time.After(grace + patience + time.Second):
 	}
 }

@@ -74,8 +74,16 @@ func lineEnd(p []byte, limit int) int {
 	return len(p)
 }
 
-// close writes what is left of partial lines.
+// close ends the log.
 func (l *logger) close() {
+	if l != nil {
+		l.end()
+		l.f.Close()
+	}
+}
+
+// end writes what is left of partial lines: the program will not complete them.
+func (l *logger) end() {
 	if l == nil {
 		return
 	}
@@ -89,7 +97,6 @@ func (l *logger) close() {
 		}
 	}
 	l.flush()
-	l.f.Close()
 }
 
 func (l *logger) flush() {

@@ -59,6 +59,7 @@ func Main() int {
 	go c.accept()
 	time.AfterFunc(3*time.Second, debug.FreeOSMemory)
 	c.supervise()
+	c.late.Wait()
 	return 0
 }
 
@@ -106,9 +107,9 @@ func newContainer(p *Plan) (*container, error) {
 		keep = 32 << 10
 	}
 	c := &container{
-		plan: p, dir: dir, log: log, hub: newHub(log, keep),
-		events: make(chan func(), 16), signals: make(chan os.Signal, 4),
+		plan: p, dir: dir, log: log, events: make(chan func(), 16), signals: make(chan os.Signal, 4),
 	}
+	c.hub = newHub(log, keep, &c.late)
 	signal.Notify(c.signals, unix.SIGTERM, unix.SIGINT)
 	return c, c.listen()
 }

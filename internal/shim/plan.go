@@ -16,7 +16,6 @@ type Plan struct {
 	Root       string          `json:"root"`       // data root
 	Program    *nsinit.Program `json:"-"`          // follows in a frame of its own
 	Namespaces uint64          `json:"namespaces"` // CLONE_NEW* that an exec joins
-	OwnPids    bool            `json:"ownPids"`    // all processes end with the first
 	Tty        bool            `json:"tty,omitempty"`
 	OpenStdin  bool            `json:"openStdin,omitempty"`
 	StdinOnce  bool            `json:"stdinOnce,omitempty"`

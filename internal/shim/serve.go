@@ -5,8 +5,8 @@ import (
 	"encoding/binary"
 	"encoding/json"
 	"os"
+	"runtime"
 	"sync"
-	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -14,8 +14,8 @@ import (
 	"berth/internal/state"
 )
 
-// call runs f in the supervising goroutine and waits for it. It reports false
-// when the container is over.
+// call runs f in the supervising goroutine and waits for it: for ever, when the
+// container is over, which is when this process ends.
 func (c *container) call(f func()) {
 	done := make(chan struct{})
 	c.events <- func() { f(); close(done) }
@@ -79,15 +79,27 @@ func (c *container) control(conn *Conn, r Request) {
 	}
 }
 
-// session obeys a connected client until it leaves. The first process's streams
-// change when it is started again, so they are asked for each time.
+// session obeys a connected client until it leaves.
 func (c *container) session(conn *Conn, s *stdio, stdin bool) {
-	detached := c.feed(conn, func() *stdio {
-		if c.plan.Restart.Name != "" {
-			c.call(func() { s = c.io })
-		}
-		return s
-	}, stdin)
+	detached := feed(conn, peer{
+		// The streams change when the program is started again.
+		streams: func() *stdio {
+			if c.plan.Restart.Name != "" {
+				c.call(func() { s = c.io })
+			}
+			return s
+		},
+		stdin: stdin,
+		// Else the input stays open for who attaches next.
+		eof: stdin && c.plan.StdinOnce,
+		signal: func(sig unix.Signal) {
+			c.call(func() {
+				if c.status.Phase == Running {
+					unix.Kill(c.pid, sig)
+				}
+			})
+		},
+	})
 	c.hub.leave(conn)
 	if stdin && c.plan.StdinOnce && !detached {
 		s.closeInput()
@@ -95,9 +107,16 @@ func (c *container) session(conn *Conn, s *stdio, stdin bool) {
 	conn.Close()
 }
 
+// peer is the program that a client speaks to, and what it may send.
+type peer struct {
+	streams    func() *stdio
+	stdin, eof bool
+	signal     func(unix.Signal)
+}
+
 // feed passes what a client sends to a program. It returns when the client is
 // gone, and whether that was on purpose.
-func (c *container) feed(conn *Conn, streams func() *stdio, stdin bool) (detached bool) {
+func feed(conn *Conn, to peer) (detached bool) {
 	var buf []byte
 	for {
 		kind, p, err := conn.receive(&buf)
@@ -106,20 +125,20 @@ func (c *container) feed(conn *Conn, streams func() *stdio, stdin bool) (detache
 		}
 		switch kind {
 		case frameStdin:
-			if stdin {
-				streams().write(p)
+			if to.stdin {
+				to.streams().write(p)
 			}
 		case frameEOF:
-			if stdin {
-				streams().closeInput()
+			if to.eof {
+				to.streams().closeInput()
 			}
 		case frameResize:
 			if len(p) == 4 {
-				streams().resize(binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:]))
+				to.streams().resize(binary.BigEndian.Uint16(p), binary.BigEndian.Uint16(p[2:]))
 			}
 		case frameSignal:
 			if len(p) == 1 {
-				c.signalProcess(conn, unix.Signal(p[0]))
+				to.signal(unix.Signal(p[0]))
 			}
 		case frameDetach:
 			return true
@@ -129,106 +148,97 @@ func (c *container) feed(conn *Conn, streams func() *stdio, stdin bool) (detache
 
 // exec runs one more program for a client.
 func (c *container) exec(conn *Conn, r Request) {
-	s := &stdio{hub: newHub(nil, 0), tty: r.Tty}
-	var child *nsinit.Child
-	var err error
-	if r.Program, err = conn.receiveProgram(); err == nil {
-		c.call(func() {
-			if c.status.Phase != Running {
-				err = &Failure{Message: "the container is not running"}
-				return
-			}
-			if child, err = spawnWith(r.Program, s, r.Stdin, c.ns); err == nil {
-				c.execs.add(conn, child.Pid)
-			}
-		})
-	}
+	// The process is tied to the thread that makes it. This one is not the
+	// supervisor's: from inside, a container can stop a process that is
+	// just entering it, and shall hold up nobody but who asked for it.
+	runtime.LockOSThread()
+	defer runtime.UnlockOSThread()
+	s := &stdio{hub: newHub(nil, 0, &c.late), tty: r.Tty}
+	child, err := c.spawnExec(conn, r, s)
 	if err != nil {
 		conn.sendJSON(frameError, failureOf(err))
 		conn.Close()
 		return
 	}
+	defer c.execs.Done()
 	conn.sendJSON(frameStarted, Started{Pid: child.Pid})
-	if !r.Detach {
+	p := &process{pid: child.Pid}
+	if r.Detach {
+		conn.Close()
+	} else {
 		s.hub.join(conn, false)
+		go feedExec(conn, s, r, p)
 	}
 	s.start()
-	go c.feedExec(conn, s, r, child.Pid)
-	ws := wait(child.Pid)
-	s.drain(execGrace)
+	ws := p.wait()
+	s.drain()
 	s.hub.finish(Exit{Code: exitCode(ws)})
-	c.execs.remove(conn)
-	conn.Close()
 }
 
-// execGrace is how long an exec waits for output of processes that it left
-// behind in the container and that still hold its pipes.
-const execGrace = 200 * time.Millisecond
+// spawnExec makes the process of an exec. What it returns is counted in execs.
+func (c *container) spawnExec(conn *Conn, r Request, s *stdio) (*nsinit.Child, error) {
+	prog, err := conn.receiveProgram()
+	if err != nil {
+		return nil, err
+	}
+	var ns map[nsinit.Reg]*os.File
+	c.call(func() {
+		if c.status.Phase != Running {
+			err = &Failure{Message: "the container is not running"}
+			return
+		}
+		if ns, err = c.copyNamespaces(); err == nil {
+			c.execs.Add(1)
+		}
+	})
+	if err != nil {
+		return nil, err
+	}
+	defer closeNamespaces(ns)
+	child, err := spawnWith(prog, s, r.Stdin, ns)
+	if err != nil {
+		c.execs.Done()
+	}
+	return child, err
+}
 
 // feedExec ends an exec's terminal when its client is lost, so that no shell
 // lives on unseen; a client that leaves on purpose lets it go on.
-func (c *container) feedExec(conn *Conn, s *stdio, r Request, pid int) {
-	if r.Detach {
-		return
-	}
-	detached := c.feed(conn, func() *stdio { return s }, r.Stdin)
+func feedExec(conn *Conn, s *stdio, r Request, p *process) {
+	detached := feed(conn, peer{streams: func() *stdio { return s }, stdin: r.Stdin, eof: r.Stdin, signal: p.signal})
 	s.hub.leave(conn)
+	conn.Close()
 	if detached {
 		return
 	}
 	if s.tty {
-		c.execs.signal(conn, unix.SIGHUP)
+		p.signal(unix.SIGHUP)
 	}
 	s.closeInput()
 }
 
-// signalProcess passes a client's signal to its exec, or to the first process.
-func (c *container) signalProcess(conn *Conn, sig unix.Signal) {
-	if c.execs.signal(conn, sig) {
-		return
+// process is one that can be sent signals until it is reaped.
+type process struct {
+	mu  sync.Mutex
+	pid int
+}
+
+func (p *process) signal(sig unix.Signal) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pid != 0 {
+		unix.Kill(p.pid, sig)
 	}
-	c.call(func() {
-		if c.status.Phase == Running {
-			unix.Kill(c.pid, sig)
-		}
-	})
 }
 
-// execTable says which process each exec's client speaks to.
-type execTable struct {
-	mu   sync.Mutex
-	pids map[*Conn]int
-	wg   sync.WaitGroup
-}
-
-func (t *execTable) add(conn *Conn, pid int) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	if t.pids == nil {
-		t.pids = map[*Conn]int{}
-	}
-	t.pids[conn] = pid
-	t.wg.Add(1)
-}
-
-func (t *execTable) remove(conn *Conn) {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	delete(t.pids, conn)
-	t.wg.Done()
-}
-
-// signal reports whether conn belongs to an exec. The table is emptied only
-// after the process was reaped, so a signal could at worst reach a pid that
-// was reused within that instant.
-func (t *execTable) signal(conn *Conn, sig unix.Signal) bool {
-	t.mu.Lock()
-	defer t.mu.Unlock()
-	pid, ok := t.pids[conn]
-	if ok {
-		unix.Kill(pid, sig)
-	}
-	return ok
+// wait waits for the end and reaps it.
+func (p *process) wait() unix.WaitStatus {
+	await(p.pid)
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	ws := wait(p.pid)
+	p.pid = 0
+	return ws
 }
 
 // remove takes a container that was run with --rm away, with its anonymous

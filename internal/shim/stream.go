@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"errors"
 	"os"
 	"sync"
 	"time"
@@ -16,10 +17,11 @@ type hub struct {
 	log     *logger // nil: none
 	latest  []byte  // terminal only, for those who attach later
 	keep    int
+	late    *sync.WaitGroup // counts clients that have not taken all yet
 }
 
-func newHub(log *logger, keep int) *hub {
-	return &hub{clients: map[*Conn]bool{}, log: log, keep: keep}
+func newHub(log *logger, keep int, late *sync.WaitGroup) *hub {
+	return &hub{clients: map[*Conn]bool{}, log: log, keep: keep, late: late}
 }
 
 // join connects a client; with replay it gets the latest output first.
@@ -62,13 +64,25 @@ func (h *hub) write(kind byte, p []byte) {
 	}
 }
 
-// finish tells every client how the program ended.
+// spill keeps what slow clients do not take, instead of waiting for them.
+func (h *hub) spill() {
+	h.mu.Lock()
+	defer h.mu.Unlock()
+	for c := range h.clients {
+		c.spill()
+	}
+}
+
+// finish tells every client how the program ended, without waiting for any.
 func (h *hub) finish(x Exit) {
 	h.mu.Lock()
 	defer h.mu.Unlock()
 	for c := range h.clients {
-		c.sendJSON(frameExit, x)
-		c.Close()
+		h.late.Add(1)
+		go func() {
+			defer h.late.Done()
+			c.finish(frameExit, x)
+		}()
 	}
 	clear(h.clients)
 }
@@ -102,6 +116,7 @@ func (s *stdio) pipes(openStdin bool) ([3]*os.File, error) {
 	if err != nil {
 		closeAll(theirs[:])
 		closeAll(s.outs)
+		s.closeInput()
 	}
 	return theirs, err
 }
@@ -128,36 +143,68 @@ func (s *stdio) start() {
 			kind = frameStderr
 		}
 		s.pumps.Add(1)
-		go func() {
-			defer s.pumps.Done()
-			buf := make([]byte, 16<<10)
-			for {
-				n, err := f.Read(buf)
-				if n > 0 {
-					s.hub.write(kind, buf[:n])
-				}
-				if err != nil { // a terminal's end is EIO
-					return
-				}
-			}
-		}()
+		go s.pump(f, kind)
 	}
 }
 
-// drain waits until all output is copied. Where other processes may hold the
-// pipes open it does not wait longer than grace.
-func (s *stdio) drain(grace time.Duration) {
+func (s *stdio) pump(f *os.File, kind byte) {
+	defer s.pumps.Done()
+	buf := make([]byte, 16<<10)
+	for {
+		n, err := f.Read(buf)
+		if n > 0 {
+			s.hub.write(kind, buf[:n])
+		}
+		if errors.Is(err, os.ErrDeadlineExceeded) {
+			s.rest(f, kind, buf)
+		}
+		if err != nil { // a terminal's end is EIO
+			return
+		}
+	}
+}
+
+// rest copies what f holds at this moment, which is no more than a pipe can.
+func (s *stdio) rest(f *os.File, kind byte, buf []byte) {
+	raw, err := f.SyscallConn()
+	if err != nil {
+		return
+	}
+	for left := 1 << 20; left > 0; {
+		n := 0
+		raw.Control(func(fd uintptr) { n, _ = unix.Read(int(fd), buf) })
+		if n <= 0 {
+			return
+		}
+		s.hub.write(kind, buf[:n])
+		left -= n
+	}
+}
+
+// Once a program has ended, grace is how long processes that it left behind can
+// still write into its pipes, and patience how long clients hold up its end.
+const (
+	grace    = 200 * time.Millisecond
+	patience = 300 * time.Millisecond
+)
+
+// drain waits until all output is copied, or kept for clients that are slow.
+func (s *stdio) drain() {
+	for _, f := range s.outs {
+		f.SetReadDeadline(time.Now().Add(grace))
+	}
 	done := make(chan struct{})
 	go func() { s.pumps.Wait(); close(done) }()
-	if grace > 0 {
-		select {
-		case <-done:
-		case <-time.After(grace):
-		}
-	} else {
+	select {
+	case <-done:
+	case <-time.After(grace + patience):
+		s.hub.spill()
 		<-done
 	}
 	s.closeInput()
+	s.mu.Lock()
+	s.input = nil
+	s.mu.Unlock()
 	closeAll(s.outs)
 }
 
@@ -175,10 +222,8 @@ func (s *stdio) write(p []byte) {
 func (s *stdio) closeInput() {
 	s.mu.Lock()
 	defer s.mu.Unlock()
-	if s.input != nil {
-		if !s.tty {
-			s.input.Close()
-		}
+	if s.input != nil && !s.tty {
+		s.input.Close()
 		s.input = nil
 	}
 }

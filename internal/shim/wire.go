@@ -3,10 +3,12 @@ package shim
 import (
 	"encoding/binary"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"os"
 	"sync"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -86,9 +88,10 @@ func failureOf(err error) *Failure {
 
 // Conn is one end of a connection. Writes may come from many goroutines.
 type Conn struct {
-	f  *os.File
-	mu sync.Mutex
-	w  []byte
+	f    *os.File
+	mu   sync.Mutex
+	w    []byte
+	late []byte // see spill
 }
 
 // NewConn takes over a socket.
@@ -127,11 +130,30 @@ func (c *Conn) send(kind byte, payload []byte) error {
 	c.w = append(c.w[:0], kind)
 	c.w = binary.BigEndian.AppendUint32(c.w, uint32(len(payload)))
 	c.w = append(c.w, payload...)
-	_, err := c.f.Write(c.w)
+	n, err := c.f.Write(c.w)
+	if errors.Is(err, os.ErrDeadlineExceeded) {
+		c.late = append(c.late, c.w[n:]...)
+		err = nil
+	}
 	if cap(c.w) > 64<<10 {
 		c.w = nil
 	}
 	return err
+}
+
+// spill ends the waiting for a peer that does not read, now and from here on:
+// what it does not take is kept until finish.
+func (c *Conn) spill() { c.f.SetWriteDeadline(time.Unix(1, 0)) }
+
+// finish sends the last frame after what was kept, however long the peer takes,
+// and closes.
+func (c *Conn) finish(kind byte, v any) {
+	c.sendJSON(kind, v)
+	c.mu.Lock()
+	defer c.mu.Unlock()
+	c.f.SetWriteDeadline(time.Time{})
+	c.f.Write(c.late)
+	c.f.Close()
 }
 
 func (c *Conn) sendJSON(kind byte, v any) error {
