@@ -27,9 +27,7 @@ func TestKill(t *testing.T) {
 		rounds := number(t, "BERTH_KILL_ROUNDS", defaultRounds)
 		fmt.Printf("kill: uid %d, seed %d, %d rounds\n", os.Getuid(), seed, rounds)
 		g := &game{t: t, rounds: rounds, p: l.Place(t, t.TempDir()), rand: rand.New(rand.NewPCG(uint64(seed), uint64(os.Getuid()))), usual: map[string]time.Duration{}, groups: map[string]string{}}
-		for path := range lab.Cgroups() {
-			g.groups[path] = ""
-		}
+		g.before = lab.Cgroups()
 		g.p.Must(t, "pull", "-q", "busybox")
 		for i := range rounds {
 			g.round(i)
@@ -61,8 +59,9 @@ type game struct {
 	rounds int
 	names  int                      // how many names were given out
 	usual  map[string]time.Duration // how long each kind of command takes when nobody kills it
-	groups map[string]string        // control groups, with the round that showed them first
-	shims  int                      // how many shims were killed
+	before map[string]bool
+	groups map[string]string // control groups, with the round that showed them first
+	shims  int               // how many shims were killed
 }
 
 // move is a command to be killed.
@@ -155,7 +154,7 @@ func (g *game) round(i int) {
 	what := g.killed(m)
 	rows := g.list()
 	for path := range lab.Cgroups() {
-		if _, known := g.groups[path]; !known {
+		if g.groups[path] == "" {
 			g.groups[path] = fmt.Sprintf("round %d, %s", i, what)
 		}
 	}
@@ -291,10 +290,8 @@ func (g *game) end() {
 	if left := lab.Leaks(p.Root); len(left) > 0 {
 		t.Errorf("left behind:\n%s", strings.Join(left, "\n"))
 	}
-	for path := range lab.Cgroups() {
-		if since := g.groups[path]; since != "" {
-			t.Errorf("control group left behind: %s, since %s", path, since)
-		}
+	for _, path := range lab.AbandonedCgroups(g.before) {
+		t.Errorf("control group left behind: %s, since %s", path, g.groups[path])
 	}
 	for _, sub := range []string{"volumes", "layers"} {
 		entries, err := os.ReadDir(filepath.Join(p.Root, sub))

@@ -103,6 +103,27 @@ func Cgroups() map[string]bool {
 	return found
 }
 
+// AbandonedCgroups lists the control groups that are not in before and stay
+// without a process: what a container left. One with processes is in use,
+// perhaps by somebody else on this machine.
+func AbandonedCgroups(before map[string]bool) []string {
+	var out []string
+	for range 60 {
+		out = nil
+		for path := range Cgroups() {
+			procs, err := os.ReadFile(filepath.Join(path, "cgroup.procs"))
+			if !before[path] && err == nil && len(procs) == 0 {
+				out = append(out, path)
+			}
+		}
+		if len(out) == 0 {
+			return nil
+		}
+		time.Sleep(50 * time.Millisecond)
+	}
+	return out
+}
+
 func longHex(s string) bool {
 	run := 0
 	for _, c := range s {

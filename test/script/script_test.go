@@ -32,10 +32,8 @@ func TestScripts(t *testing.T) {
 			ContinueOnError:    true, // one run shows all that is wrong
 		})
 	})
-	for path := range lab.Cgroups() {
-		if !before[path] {
-			t.Errorf("control group left behind: %s", path)
-		}
+	for _, path := range lab.AbandonedCgroups(before) {
+		t.Errorf("control group left behind: %s", path)
 	}
 }
 
