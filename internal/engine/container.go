@@ -177,6 +177,9 @@ func (e *Engine) status(id string) (shim.Status, error) {
 	path := e.containerDir(id, shim.StatusFile)
 	err := state.ReadJSON(path, &st)
 	if errors.Is(err, fs.ErrNotExist) {
+		if !e.containerExists(id) {
+			return st, noContainer(id)
+		}
 		return shim.Status{Phase: shim.Created}, nil
 	}
 	if err != nil {

@@ -1,7 +1,6 @@
 package engine
 
 import (
-	"bytes"
 	"encoding/json"
 	"errors"
 	"fmt"
@@ -59,7 +58,7 @@ func (e *Engine) specInput(r *record) (*specInput, error) {
 	}}
 	var err error
 	if r.HostConfig.CpusetCpus+r.HostConfig.CpusetMems != "" {
-		in.Host.CPUs, in.Host.Mems = onlineList("cpu"), onlineList("node")
+		in.Host.CPUs, in.Host.Mems = e.host.Online("cpu"), e.host.Online("node")
 	}
 	if in.Join, err = e.joins(in.HostConfig); err != nil {
 		return nil, err
@@ -140,43 +139,18 @@ func (e *Engine) joined(mode string) *container.HostConfig {
 func (e *Engine) specHost() spec.Host {
 	h := spec.Host{
 		Rootless: e.host.Rootless, UID: e.host.UID, GID: e.host.GID, Arch: runtime.GOARCH,
-		CgroupV2: cgroupV2(), NoSeccomp: !e.host.Seccomp(),
+		CgroupV2: e.host.CgroupV2(), NoSeccomp: !e.host.Seccomp(),
 	}
 	fmt.Sscanf(e.host.KernelVersion(), "%d.%d", &h.Kernel.Major, &h.Kernel.Minor)
 	h.LastCap, _ = e.host.LastCap()
 	if !e.host.Rootless {
-		h.Bounding = boundingSet()
+		h.Bounding = e.host.Bounding()
 	}
+	h.NoFile = e.host.NoFile()
 	if _, err := os.Stat("/dev/mqueue"); err != nil {
 		h.NoMqueue = true
 	}
 	return h
-}
-
-// onlineList is which processors ("cpu") or memory nodes ("node") exist.
-func onlineList(kind string) string {
-	b, _ := os.ReadFile("/sys/devices/system/" + kind + "/online")
-	return strings.TrimSpace(string(b))
-}
-
-func cgroupV2() bool {
-	var st unix.Statfs_t
-	return unix.Statfs("/sys/fs/cgroup", &st) == nil && int64(st.Type) == unix.CGROUP2_SUPER_MAGIC
-}
-
-// boundingSet reads which capabilities this process may hand on.
-func boundingSet() uint64 {
-	b, err := os.ReadFile("/proc/self/status")
-	if err != nil {
-		return 0
-	}
-	_, rest, ok := bytes.Cut(b, []byte("CapBnd:"))
-	if !ok {
-		return 0
-	}
-	var set uint64
-	fmt.Sscanf(strings.TrimSpace(string(rest[:bytes.IndexByte(rest, '\n')])), "%x", &set)
-	return set
 }
 
 // containerView shows the container's root file system to this process, which

@@ -318,7 +318,10 @@ func (e *Engine) shimProgram() (path string, done func()) {
 func (e *Engine) untilPhase(ctx context.Context, id string, phases ...string) error {
 	for {
 		st, err := e.status(id)
-		if err != nil || !e.containerExists(id) {
+		if errors.Is(err, ErrNotFound) {
+			return nil // it was started with --rm
+		}
+		if err != nil {
 			return err
 		}
 		for _, p := range phases {

@@ -102,6 +102,40 @@ func (h Host) AppArmor() bool {
 // Forwarding reports whether the machine passes IPv4 packets on.
 func (h Host) Forwarding() bool { return firstByte("/proc/sys/net/ipv4/ip_forward") == '1' }
 
+// Online is which processors ("cpu") or memory nodes ("node") exist, "0-7".
+func (h Host) Online(kind string) string {
+	b, _ := os.ReadFile("/sys/devices/system/" + kind + "/online")
+	return strings.TrimSpace(string(b))
+}
+
+// CgroupV2 reports whether all controllers are in version 2's tree.
+func (h Host) CgroupV2() bool {
+	var st unix.Statfs_t
+	return unix.Statfs("/sys/fs/cgroup", &st) == nil && int64(st.Type) == unix.CGROUP2_SUPER_MAGIC
+}
+
+// Bounding is the set of capabilities this process may hand on, bit n for
+// capability n; 0 when unknown.
+func (h Host) Bounding() uint64 {
+	b, err := os.ReadFile("/proc/self/status")
+	if err != nil {
+		return 0
+	}
+	_, rest, _ := strings.Cut(string(b), "CapBnd:")
+	line, _, _ := strings.Cut(rest, "\n")
+	set, _ := strconv.ParseUint(strings.TrimSpace(line), 16, 64)
+	return set
+}
+
+// NoFile is how many files a process may have open at most.
+func (h Host) NoFile() uint64 {
+	var l unix.Rlimit
+	if unix.Getrlimit(unix.RLIMIT_NOFILE, &l) != nil {
+		return 0
+	}
+	return l.Max
+}
+
 // LastCap returns the number of the newest capability the kernel knows.
 func (h Host) LastCap() (int, error) {
 	b, err := os.ReadFile("/proc/sys/kernel/cap_last_cap")

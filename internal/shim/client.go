@@ -7,6 +7,8 @@ import (
 	"errors"
 	"fmt"
 	"io"
+
+	"golang.org/x/sys/unix"
 )
 
 // ErrGone says that the shim ended without telling how.
@@ -52,6 +54,9 @@ func (c *Conn) ask(r *Request) (Started, error) {
 	err := c.sendJSON(frameRequest, r)
 	if err == nil && r.Program != nil {
 		err = c.sendProgram(r.Program)
+	}
+	if errors.Is(err, unix.EPIPE) || errors.Is(err, unix.ECONNRESET) {
+		return Started{}, ErrGone
 	}
 	if err != nil {
 		return Started{}, fmt.Errorf("cannot reach the shim: %w", err)

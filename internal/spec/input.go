@@ -42,6 +42,7 @@ type Host struct {
 	// container itself has fewer.
 	Bounding  uint64
 	NoSeccomp bool   // the kernel has no seccomp filters
+	NoFile    uint64 // how many files a process may open at most; 0 is unknown
 	NoMqueue  bool   // the host has no /dev/mqueue to share
 	AppArmor  bool   // the kernel enforces AppArmor profiles
 	CPUs      string // processors that exist ("0-7"); empty is not checked

@@ -106,7 +106,7 @@ func (b *builder) newProcess(user string) (*specs.Process, error) {
 	if err != nil {
 		return nil, err
 	}
-	limits, err := rlimits(hc.Ulimits)
+	limits, err := rlimits(hc.Ulimits, b.in.Host.NoFile)
 	if err != nil {
 		return nil, err
 	}
@@ -235,8 +235,14 @@ func mergeEnv(env, over []string) []string {
 }
 
 // rlimits translates --ulimit; -1 is no limit.
-func rlimits(ulimits []*container.Ulimit) ([]specs.POSIXRlimit, error) {
+//
+// Without a word about open files the soft limit is the kernel's usual 1024, as
+// in Docker: a Go program raises its own, and the container would inherit that.
+func rlimits(ulimits []*container.Ulimit, noFile uint64) ([]specs.POSIXRlimit, error) {
 	var out []specs.POSIXRlimit
+	if noFile > 0 && !slices.ContainsFunc(ulimits, func(u *container.Ulimit) bool { return u.Name == "nofile" }) {
+		out = append(out, specs.POSIXRlimit{Type: "RLIMIT_NOFILE", Hard: noFile, Soft: min(noFile, 1024)})
+	}
 	for _, u := range ulimits {
 		if err := checkUlimit(u); err != nil {
 			return nil, err
