@@ -126,7 +126,7 @@ func patient(p *lab.Place, args []string) (string, int) {
 	cmd := p.Command("berth", args...)
 	var out strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &out
-	cmd.WaitDelay = time.Second
+	cmd.WaitDelay = time.Minute // the copying of output waits its turn as well
 	if err := cmd.Start(); err != nil {
 		return err.Error(), -1
 	}
