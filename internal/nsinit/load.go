@@ -45,6 +45,7 @@ type image struct {
 	hdr  unix.Msghdr
 	mask uint64 // signal mask scratch
 	wait [4]uint64
+	info sigInfo
 	// share is CLONE_VM|CLONE_VFORK where the child may use our memory
 	// until it executes, and flags what the first clone gets in all.
 	share, flags uintptr

@@ -7,6 +7,15 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// siKernel is SI_KERNEL, the si_code of signals that no process has sent.
+const siKernel = 0x80
+
+// sigInfo is the beginning of siginfo_t (sigaction(2)), in its full size.
+type sigInfo struct {
+	signo, errno, code int32
+	_                  [116]byte
+}
+
 // initLoop forks. The child returns 0 and goes on with the program. The parent
 // stays as process 1 of the pid namespace until the child has ended: it reaps
 // what is orphaned to it and passes every signal on, as `docker run --init`
@@ -28,12 +37,16 @@ func initLoop(m *image) syscall.Errno {
 	}
 	syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 0, 1<<32-1, 0)
 	for {
-		sig, _, e := syscall.RawSyscall6(syscall.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&m.mask)), 0, 0, 8, 0, 0)
+		sig, _, e := syscall.RawSyscall6(syscall.SYS_RT_SIGTIMEDWAIT, uintptr(unsafe.Pointer(&m.mask)), uintptr(unsafe.Pointer(&m.info)), 0, 8, 0, 0)
 		if e != 0 {
 			continue
 		}
 		if sig != uintptr(syscall.SIGCHLD) {
-			syscall.RawSyscall(syscall.SYS_KILL, child, sig, 0)
+			// A Ctrl-C of the terminal has reached the child as well,
+			// which is in our process group.
+			if m.info.code != siKernel {
+				syscall.RawSyscall(syscall.SYS_KILL, child, sig, 0)
+			}
 			continue
 		}
 		reapAll(m, child)

@@ -32,8 +32,9 @@ type container struct {
 	exited  chan struct{}
 	started time.Time
 	backoff time.Duration
-	stopped bool    // by a person
-	waiters []*Conn // told when all is over
+	stopped bool      // by a person
+	waiters []*Conn   // told when all is over
+	alone   *state.Tx // held while the container is ours
 	execs   sync.WaitGroup
 	late    sync.WaitGroup // clients that take their time
 }
@@ -342,6 +343,7 @@ func (c *container) finish() {
 	if c.plan.AutoRemove {
 		c.remove()
 	}
+	c.alone.Unlock() // it may be started again
 	c.answerLate()
 	c.hub.finish(x)
 	for _, conn := range c.waiters {

@@ -2,6 +2,7 @@ package shim
 
 import (
 	"encoding/json"
+	"errors"
 	"fmt"
 	"os"
 	"os/signal"
@@ -98,6 +99,16 @@ func newContainer(p *Plan) (*container, error) {
 	if err := os.Chdir(dir.Path("containers", p.ID)); err != nil {
 		return nil, err
 	}
+	// A command that was killed at the wrong moment may have left a shim that
+	// is just starting this container.
+	alone, err := state.TryLock("shim.lock")
+	if errors.Is(err, state.ErrLocked) {
+		return nil, &Failure{Message: "container " + p.Name + " is being started by another command"}
+	}
+	if err != nil {
+		return nil, err
+	}
+	keepComplaints()
 	log, err := openLog(LogFile, p.Log)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open the log: %w", err)
@@ -107,11 +118,21 @@ func newContainer(p *Plan) (*container, error) {
 		keep = 32 << 10
 	}
 	c := &container{
-		plan: p, dir: dir, log: log, events: make(chan func(), 16), signals: make(chan os.Signal, 4),
+		plan: p, dir: dir, log: log, alone: alone, events: make(chan func(), 16), signals: make(chan os.Signal, 4),
 	}
 	c.hub = newHub(log, keep, &c.late)
 	signal.Notify(c.signals, unix.SIGTERM, unix.SIGINT)
 	return c, c.listen()
+}
+
+// keepComplaints has what the Go runtime says when it gives up written to a
+// file: our standard error leads nowhere.
+func keepComplaints() {
+	f, err := os.OpenFile("shim.err", os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)
+	if err == nil {
+		unix.Dup3(int(f.Fd()), 2, unix.O_CLOEXEC)
+		f.Close()
+	}
 }
 
 // listen makes shim.sock. A socket left by a dead shim is replaced: the
