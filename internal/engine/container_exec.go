@@ -70,7 +70,7 @@ func (e *Engine) execRequest(r *record, opt ExecOptions) (*shim.Request, error) 
 	}
 	filters := [][]byte(nil)
 	if !opt.Privileged {
-		if filters, err = e.filters(r, p); err != nil {
+		if filters, err = e.filters(r, p, in.Host); err != nil {
 			return nil, err
 		}
 	}

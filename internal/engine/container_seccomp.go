@@ -12,8 +12,7 @@ import (
 // filters returns the seccomp programs of a process of this container: the
 // profile's, and for an ordinary account the one that lets its single id play
 // root.
-func (e *Engine) filters(r *record, p *specs.Process) ([][]byte, error) {
-	host := e.specHost()
+func (e *Engine) filters(r *record, p *specs.Process, host spec.Host) ([][]byte, error) {
 	profile, err := spec.SeccompProfile(r.HostConfig, host)
 	if err != nil {
 		return nil, &Error{Kind: ErrInvalid, Text: err.Error()}

@@ -203,7 +203,7 @@ func (e *Engine) compile(r *record, in *specInput, b *bundle) (*nsinit.Program, 
 	if err != nil {
 		return nil, err
 	}
-	filters, err := e.filters(r, b.spec.Process)
+	filters, err := e.filters(r, b.spec.Process, in.Host)
 	if err != nil {
 		return nil, err
 	}

@@ -35,10 +35,6 @@ type Owner struct {
 	Xattrs map[string][]byte `json:"x,omitempty"` // those that could not be set
 }
 
-func (o Owner) isZero() bool {
-	return o.UID == 0 && o.GID == 0 && o.Mode == 0 && o.Kind == "" && len(o.Xattrs) == 0
-}
-
 func (o Owner) bytes() int {
 	n := 64
 	for k, v := range o.Xattrs {

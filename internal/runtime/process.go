@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/internal/nsinit"
+	"berth/internal/sys"
 )
 
 // process ends a program: limits, identity, capabilities, filters, execve.
@@ -91,7 +92,7 @@ func (b *builder) dropBounding(caps *specs.LinuxCapabilities) {
 			keep[c] = true
 		}
 	}
-	for n, name := range capNames() {
+	for n, name := range sys.Capabilities() {
 		if !keep[name] {
 			// EINVAL: this kernel does not know the capability.
 			b.do("drop "+name, "prctl", nsinit.Int(unix.PR_CAPBSET_DROP), nsinit.Int(n), zero, zero, zero)

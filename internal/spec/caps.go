@@ -7,20 +7,9 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 	"github.com/opencontainers/runtime-spec/specs-go"
-)
 
-// capabilities are the kernel's capabilities by number.
-var capabilities = [...]string{
-	"CAP_CHOWN", "CAP_DAC_OVERRIDE", "CAP_DAC_READ_SEARCH", "CAP_FOWNER", "CAP_FSETID",
-	"CAP_KILL", "CAP_SETGID", "CAP_SETUID", "CAP_SETPCAP", "CAP_LINUX_IMMUTABLE",
-	"CAP_NET_BIND_SERVICE", "CAP_NET_BROADCAST", "CAP_NET_ADMIN", "CAP_NET_RAW", "CAP_IPC_LOCK",
-	"CAP_IPC_OWNER", "CAP_SYS_MODULE", "CAP_SYS_RAWIO", "CAP_SYS_CHROOT", "CAP_SYS_PTRACE",
-	"CAP_SYS_PACCT", "CAP_SYS_ADMIN", "CAP_SYS_BOOT", "CAP_SYS_NICE", "CAP_SYS_RESOURCE",
-	"CAP_SYS_TIME", "CAP_SYS_TTY_CONFIG", "CAP_MKNOD", "CAP_LEASE", "CAP_AUDIT_WRITE",
-	"CAP_AUDIT_CONTROL", "CAP_SETFCAP", "CAP_MAC_OVERRIDE", "CAP_MAC_ADMIN", "CAP_SYSLOG",
-	"CAP_WAKE_ALARM", "CAP_BLOCK_SUSPEND", "CAP_AUDIT_READ", "CAP_PERFMON", "CAP_BPF",
-	"CAP_CHECKPOINT_RESTORE",
-}
+	"berth/internal/sys"
+)
 
 // defaultCaps are the capabilities a container has when nobody says anything.
 func defaultCaps() []string {
@@ -71,7 +60,7 @@ func normalizeCaps(names []string) ([]string, error) {
 			if !strings.HasPrefix(c, "CAP_") {
 				c = "CAP_" + c
 			}
-			if !slices.Contains(capabilities[:], c) {
+			if !slices.Contains(sys.Capabilities(), c) {
 				return nil, fmt.Errorf("unknown capability: %q", c)
 			}
 		}
@@ -82,14 +71,14 @@ func normalizeCaps(names []string) ([]string, error) {
 
 // has reports whether this process can give the capability away.
 func (h Host) has(name string) bool {
-	n := slices.Index(capabilities[:], name)
+	n := slices.Index(sys.Capabilities(), name)
 	if n < 0 || h.LastCap > 0 && n > h.LastCap {
 		return false
 	}
 	return h.Bounding == 0 || h.Bounding&(1<<n) != 0
 }
 
-func (h Host) allCaps() []string { return h.available(capabilities[:]) }
+func (h Host) allCaps() []string { return h.available(sys.Capabilities()) }
 
 func (h Host) available(caps []string) []string {
 	var out []string

@@ -9,6 +9,8 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+
+	"berth/internal/sys"
 )
 
 func TestValidate(t *testing.T) {
@@ -158,7 +160,7 @@ func TestCapabilities(t *testing.T) {
 		{"only", "chown", "all", today, []string{"CAP_CHOWN"}},
 		{"none", "", "ALL", today, nil},
 		{"all but", "ALL", "sys_admin", Host{LastCap: 1}, []string{"CAP_CHOWN", "CAP_DAC_OVERRIDE"}},
-		{"both", "ALL", "ALL", Host{LastCap: 0}, capabilities[:]},
+		{"both", "ALL", "ALL", Host{LastCap: 0}, sys.Capabilities()},
 		{"poor root", "", "", Host{LastCap: 40, Bounding: 1<<0 | 1<<5}, []string{"CAP_CHOWN", "CAP_KILL"}},
 	}
 	for _, tt := range tests {

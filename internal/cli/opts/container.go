@@ -80,9 +80,6 @@ func (c *Container) Interactive() bool { return c.stdin }
 // TTY says whether the program gets a terminal (-t).
 func (c *Container) TTY() bool { return c.tty }
 
-// AutoRemove says whether the container goes when it ends (--rm).
-func (c *Container) AutoRemove() bool { return c.autoRemove }
-
 // Streams says whether single streams were chosen with -a.
 func (c *Container) Streams() bool { return len(c.attach.values) > 0 }
 
