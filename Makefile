@@ -11,7 +11,7 @@ export CGO_ENABLED = 0
 
 # Two stages are programs of their own inside the big one: see internal/stage.
 build:
-	for p in berth-shim berth-pull; do \
+	for p in berth-shim berth-remote; do \
 		$(GO) build -trimpath -buildvcs=false -ldflags "-s -w" -o internal/stage/$$p ./cmd/$$p && \
 		sha256sum internal/stage/$$p | cut -c1-16 > internal/stage/$$p.sum || exit 1; done
 	$(GO) build -trimpath -tags stages -ldflags "$(LDFLAGS)" -o bin/berth ./cmd/berth

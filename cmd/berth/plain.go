@@ -5,8 +5,8 @@ package main
 import (
 	"os"
 
-	"berth/internal/pull"
-	"berth/internal/puller"
+	"berth/internal/remote"
+	"berth/internal/remote/serve"
 	"berth/internal/shim"
 )
 
@@ -16,8 +16,8 @@ func stageOf(arg0 string) (run func() int, ok bool) {
 	switch arg0 {
 	case shim.Arg0:
 		return shim.Main, true
-	case puller.Arg0:
-		return func() int { return pull.Main(os.Stdin, os.Stdout) }, true
+	case remote.Arg0:
+		return func() int { return serve.Main(os.Stdin, os.Stdout) }, true
 	}
 	return nil, false
 }

@@ -13,12 +13,12 @@ import (
 // or along an arrow of its row.
 var rooms = map[string][]string{
 	// faces
-	"cmd/berth":      {"internal/cli", "internal/hello", "internal/shim", "internal/pull", "internal/puller"}, // the last three without embedded stages
-	"cmd/berth-shim": {"internal/shim"},
-	"cmd/berth-pull": {"internal/pull"},
+	"cmd/berth":        {"internal/cli", "internal/hello", "internal/shim", "internal/remote", "internal/remote/serve"}, // the last three without embedded stages
+	"cmd/berth-shim":   {"internal/shim"},
+	"cmd/berth-remote": {"internal/remote/serve"},
 	"internal/cli": {
 		"internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/cli/term",
-		"internal/engine", "internal/puller", // nouns; not pull: that links net/http
+		"internal/engine", "internal/remote", // nouns; not pull: that links net/http
 		"internal/registry/ref", // the grammar of image names, no network
 		"internal/state", "internal/sys",
 	},
@@ -29,15 +29,25 @@ var rooms = map[string][]string{
 
 	// nouns
 	"internal/pull": {
-		"internal/engine", "internal/puller", "internal/config", // the Puller it implements, and for whom
+		"internal/engine", // the Remote it implements half of
+		"internal/registry", "internal/registry/ref", "internal/registry/platform", "internal/layer", "internal/store",
+		"internal/download", "internal/inflate", "internal/state", "internal/sys",
+	},
+	"internal/push": {
+		"internal/engine",
 		"internal/registry", "internal/registry/ref", "internal/registry/platform", "internal/layer", "internal/store",
 		"internal/state", "internal/sys",
 	},
-	"internal/puller": {"internal/engine", "internal/stage", "internal/store"},
+	"internal/remote": {"internal/engine", "internal/stage", "internal/store"},
+	"internal/remote/serve": {
+		"internal/remote", "internal/pull", "internal/push", "internal/registry", "internal/registry/ref", "internal/config",
+		"internal/engine", "internal/store", "internal/state",
+	},
 	"internal/engine": {
 		"internal/shim", "internal/runtime", "internal/nsinit",
 		"internal/spec", "internal/seccomp", "internal/layer", "internal/store", "internal/cgroup",
 		"internal/registry/ref", "internal/registry/platform", // not registry: that links net/http
+		"internal/volume", "internal/archive", "internal/transfer", "internal/download",
 		"internal/hello", "internal/config", "internal/host", "internal/stage",
 		"internal/state", "internal/sys",
 	},
@@ -57,6 +67,11 @@ var rooms = map[string][]string{
 	"internal/registry/platform": {},
 	"internal/cgroup":            {"internal/sys"},
 	"internal/hello":             {},
+	"internal/inflate":           {},
+	"internal/download":          {"internal/state", "internal/sys"},
+	"internal/volume":            {"internal/layer", "internal/state", "internal/sys"},
+	"internal/archive":           {"internal/layer", "internal/store", "internal/registry/ref", "internal/registry/platform", "internal/state", "internal/sys"},
+	"internal/transfer":          {"internal/layer", "internal/sys"},
 	"internal/stage":             {"internal/state"},
 	"internal/config":            {"internal/host"},
 	"internal/host":              {"internal/sys"},
@@ -79,7 +94,7 @@ type guest struct {
 var guests = map[string]guest{
 	"golang.org/x/sys": {
 		"Linux calls and constants that the standard library lacks",
-		[]string{"cmd/berth", "cmd/berth-pull", "internal/sys", "internal/nsinit", "internal/runtime", "internal/shim", "internal/state", "internal/cgroup", "internal/layer", "internal/engine", "internal/seccomp", "internal/hello", "internal/host", "internal/spec", "internal/cli/term", "internal/pull"},
+		[]string{"cmd/berth", "cmd/berth-remote", "internal/sys", "internal/nsinit", "internal/runtime", "internal/shim", "internal/state", "internal/cgroup", "internal/layer", "internal/engine", "internal/seccomp", "internal/hello", "internal/host", "internal/spec", "internal/cli/term", "internal/pull", "internal/download", "internal/volume", "internal/archive", "internal/transfer", "internal/push"},
 	},
 	"golang.org/x/term": {
 		"raw mode and the size of the caller's terminal",
@@ -95,7 +110,7 @@ var guests = map[string]guest{
 	},
 	"github.com/moby/moby/api": {
 		"Docker's own vocabulary, stored and printed as it is",
-		[]string{"internal/cli", "internal/cli/opts", "internal/engine", "internal/pull", "internal/spec"},
+		[]string{"internal/cli", "internal/cli/opts", "internal/engine", "internal/pull", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
 	},
 	"github.com/docker/go-units": {
 		"sizes and durations as Docker reads and prints them",
@@ -122,8 +137,8 @@ var guests = map[string]guest{
 		[]string{"internal/seccomp/gen"},
 	},
 	"github.com/klauspost/compress": {
-		"zstd layers",
-		[]string{"internal/pull"},
+		"zstd layers; gzip where layers are packed",
+		[]string{"internal/pull", "internal/push", "internal/archive", "internal/layer", "internal/inflate"},
 	},
 }
 

@@ -12,7 +12,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth/internal/engine"
-	"berth/internal/puller"
+	"berth/internal/remote"
 )
 
 // Env is what a command sees of the process it runs in.
@@ -79,8 +79,8 @@ func (a *app) open() (*engine.Engine, error) {
 // openToPull opens the engine for a command that may need an image which is
 // not here.
 func (a *app) openToPull() (*engine.Engine, error) {
-	p := puller.New(puller.Request{Program: a.name, Version: engine.Version().Version, DockerConfig: a.set.configDir})
-	return engine.Open(engine.Options{Root: a.set.root, Puller: p})
+	p := remote.New(remote.Request{Program: a.name, Version: engine.Version().Version, DockerConfig: a.set.configDir})
+	return engine.Open(engine.Options{Root: a.set.root, Remote: p})
 }
 
 // dispatch finds the command that args ask for, builds it and runs it.

@@ -22,12 +22,13 @@ import (
 type Options struct {
 	Root   string // data root; empty chooses the account's own
 	Config string // berth's configuration file; empty chooses the account's own
-	Puller Puller // fetches missing images; nil refuses
+	Remote Remote // talks to registries; nil refuses
 }
 
-// Puller brings an image into the store. The registry client is heavy to
-// start, so the engine does not import it: the face hands it in.
-type Puller interface {
+// Remote talks to registries. The client is heavy to start, so the engine does
+// not import it: the face hands it in.
+type Remote interface {
+	// Pull brings an image into the store.
 	Pull(ctx context.Context, s *store.Store, opt PullOptions) (PullResult, error)
 }
 
@@ -37,7 +38,7 @@ type Engine struct {
 	images *store.Store
 	config config.Config
 	host   host.Host
-	puller Puller
+	remote Remote
 }
 
 // Errors that callers tell apart. Each is wrapped by a message that names the
@@ -68,7 +69,7 @@ func Open(opt Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	return &Engine{dir: dir, images: store.Open(dir), config: cfg, host: h, puller: opt.Puller}, nil
+	return &Engine{dir: dir, images: store.Open(dir), config: cfg, host: h, remote: opt.Remote}, nil
 }
 
 // Root returns the data root.

@@ -126,10 +126,10 @@ func (e *Engine) ImagePull(ctx context.Context, opt PullOptions) (PullResult, er
 		img, err := e.ensureHello(ctx)
 		return PullResult{Ref: hello.Name, Digest: img.ManifestDigest, ImageID: img.ID, UpToDate: true}, err
 	}
-	if e.puller == nil {
+	if e.remote == nil {
 		return PullResult{}, &Error{Kind: ErrNotSupported, Text: fmt.Sprintf("cannot pull %s: this program has no registry client", opt.Ref)}
 	}
-	return e.puller.Pull(ctx, e.images, opt)
+	return e.remote.Pull(ctx, e.images, opt)
 }
 
 // ImageInspect describes an image.

@@ -406,7 +406,7 @@ func (h *heard) Layer(string, string, int64, int64) {}
 func TestImageFor(t *testing.T) {
 	e := imageEngine(t)
 	p := &fakePuller{t: t, e: e}
-	e.puller = p
+	e.remote = p
 	local := withImage(t, e, "local", day, "app:v1")
 	for _, c := range []struct {
 		name, platform, policy string
@@ -453,7 +453,7 @@ func TestImageFor(t *testing.T) {
 	if _, err := e.imageFor(t.Context(), "other", "", pullMissing, nil); !errors.Is(err, p.err) {
 		t.Errorf("%v", err)
 	}
-	e.puller = nil
+	e.remote = nil
 	if _, err := e.ImagePull(t.Context(), PullOptions{Ref: "other"}); !errors.Is(err, ErrNotSupported) {
 		t.Errorf("%v", err)
 	}

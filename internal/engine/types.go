@@ -127,7 +127,10 @@ type PullOptions struct {
 	Ref      string
 	Platform string
 	AllTags  bool
-	Progress Progress
+	// KeepBlobs keeps the packed layers too, so that what is pushed or
+	// saved later is byte for byte what was pulled.
+	KeepBlobs bool
+	Progress  Progress `json:"-"`
 }
 
 // PullResult says what a pull brought.

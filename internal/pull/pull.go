@@ -17,8 +17,6 @@ import (
 // Puller pulls images for an engine.
 type Puller struct{ opt registry.Options }
 
-var _ engine.Puller = (*Puller)(nil)
-
 // New returns a puller that reaches registries as opt says.
 func New(opt registry.Options) *Puller { return &Puller{opt: opt} }
 

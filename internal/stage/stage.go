@@ -1,10 +1,11 @@
 // Package stage finds the programs that carry out stages of berth's work.
 //
 // Go pays for everything a program is linked from at every start. A shim needs
-// a fraction of it, and only a pull needs HTTP and TLS. So two programs are
-// built into the first, and unpacked into the data root when they are first
-// needed, under names that hold their digests. A berth that was built without
-// them, by a plain `go build`, runs itself: main dispatches by argv[0].
+// a fraction of it, and only what talks to registries needs HTTP and TLS. So
+// two programs are built into the first, and unpacked into the data root when
+// they are first needed, under names that hold their digests. A berth that was
+// built without them, by a plain `go build`, runs itself: main dispatches by
+// argv[0].
 package stage
 
 import (
@@ -21,8 +22,8 @@ const Self = "/proc/self/exe"
 // Shim returns the path of the program to start as a shim.
 func Shim(dir *state.Dir) string { return find(dir, "berth-shim", shim, shimSum) }
 
-// Pull returns the path of the program to start for a pull.
-func Pull(dir *state.Dir) string { return find(dir, "berth-pull", pull, pullSum) }
+// Remote returns the path of the program that talks to registries.
+func Remote(dir *state.Dir) string { return find(dir, "berth-remote", remote, remoteSum) }
 
 // find unpacks a program if it is not there yet. A berth without it is the
 // program itself.

@@ -10,8 +10,8 @@ var (
 	shim string
 	//go:embed berth-shim.sum
 	shimSum string
-	//go:embed berth-pull
-	pull string
-	//go:embed berth-pull.sum
-	pullSum string
+	//go:embed berth-remote
+	remote string
+	//go:embed berth-remote.sum
+	remoteSum string
 )

@@ -2,4 +2,4 @@
 
 package stage
 
-const shim, shimSum, pull, pullSum = "", "", "", ""
+const shim, shimSum, remote, remoteSum = "", "", "", ""

@@ -1,28 +1,37 @@
-package pull
+// Package serve is the program that talks to registries, the other half of
+// package remote: it reads one request from standard input, carries it out and
+// tells how it goes.
+package serve
 
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"io"
 	"sync"
 	"time"
 
 	"berth/internal/config"
 	"berth/internal/engine"
-	"berth/internal/puller"
+	"berth/internal/pull"
 	"berth/internal/registry"
+	"berth/internal/remote"
 	"berth/internal/state"
 	"berth/internal/store"
 )
 
-// Main is the pull program: it reads a [puller.Request] from in, pulls, and
-// writes [puller.Event] lines to out. It returns the process's exit code.
+// Main is the pull program: it reads a [remote.Request] from in, pulls, and
+// writes [remote.Event] lines to out. It returns the process's exit code.
 func Main(in io.Reader, out io.Writer) int {
 	t := &teller{enc: json.NewEncoder(out), shown: map[string]shown{}}
-	var req puller.Request
+	var req remote.Request
 	dec := json.NewDecoder(in)
 	if err := dec.Decode(&req); err != nil {
 		return 1 // the caller is gone
+	}
+	if req.Pull == nil {
+		t.tell(remote.Event{Failure: remote.FailureOf(errors.New("request without a verb"))})
+		return 1
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -33,14 +42,14 @@ func Main(in io.Reader, out io.Writer) int {
 	}()
 	res, err := serve(ctx, req, t)
 	if err != nil {
-		t.tell(puller.Event{Failure: puller.FailureOf(err)})
+		t.tell(remote.Event{Failure: remote.FailureOf(err)})
 		return 1
 	}
-	t.tell(puller.Event{Result: &res})
+	t.tell(remote.Event{Result: &res})
 	return 0
 }
 
-func serve(ctx context.Context, req puller.Request, t *teller) (engine.PullResult, error) {
+func serve(ctx context.Context, req remote.Request, t *teller) (engine.PullResult, error) {
 	cfg, err := config.Load("")
 	if err != nil {
 		return engine.PullResult{}, err
@@ -49,14 +58,16 @@ func serve(ctx context.Context, req puller.Request, t *teller) (engine.PullResul
 	if err != nil {
 		return engine.PullResult{}, err
 	}
-	p := New(registry.Options{
+	p := pull.New(registry.Options{
 		Mirrors:      cfg.RegistryMirrorsByDomain(),
 		Insecure:     cfg.InsecureRegistries,
 		DockerConfig: req.DockerConfig,
 		UserAgent:    "berth/" + req.Version,
 		Program:      req.Program,
 	})
-	return p.Pull(ctx, store.Open(dir), engine.PullOptions{Ref: req.Ref, Platform: req.Platform, AllTags: req.AllTags, Progress: t})
+	opt := *req.Pull
+	opt.Progress = t
+	return p.Pull(ctx, store.Open(dir), opt)
 }
 
 // teller is a [engine.Progress] that writes events. Bytes are reported a few
@@ -72,13 +83,13 @@ type shown struct {
 	at     time.Time
 }
 
-func (t *teller) tell(e puller.Event) {
+func (t *teller) tell(e remote.Event) {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.enc.Encode(e) // a caller that is gone is noticed by the end of input
 }
 
-func (t *teller) Message(text string) { t.tell(puller.Event{Message: text}) }
+func (t *teller) Message(text string) { t.tell(remote.Event{Message: text}) }
 
 func (t *teller) Layer(id, status string, current, total int64) {
 	t.mu.Lock()
@@ -88,5 +99,5 @@ func (t *teller) Layer(id, status string, current, total int64) {
 		return
 	}
 	t.shown[id] = shown{status, time.Now()}
-	t.enc.Encode(puller.Event{Layer: &puller.Layer{ID: id, Status: status, Current: current, Total: total}})
+	t.enc.Encode(remote.Event{Layer: &remote.Layer{ID: id, Status: status, Current: current, Total: total}})
 }

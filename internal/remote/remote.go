@@ -1,4 +1,4 @@
-// Package puller has an image pulled by a program of its own.
+// Package remote has a program of its own talk to registries.
 //
 // The HTTP client, TLS and the decompressors are half of what berth is linked
 // from, and Go pays for all of that at every start, also of commands that pull
@@ -7,7 +7,7 @@
 // the other: one request on standard input, then events on standard output, a
 // JSON object a line. When standard input ends, because the caller cancels or
 // is gone, the pull cleans up and ends.
-package puller
+package remote
 
 import (
 	"bytes"
@@ -25,9 +25,9 @@ import (
 )
 
 // Arg0 is the name that the program is started under.
-const Arg0 = "berth-pull"
+const Arg0 = "berth-remote"
 
-// Request is what to pull, and for whom.
+// Request is what to do, and for whom. Exactly one verb is given.
 type Request struct {
 	Root    string `json:"root"`    // data root
 	Program string `json:"program"` // what hints call the command
@@ -35,9 +35,8 @@ type Request struct {
 	// DockerConfig is the folder of Docker's client configuration; empty is
 	// the account's own.
 	DockerConfig string `json:"dockerConfig,omitempty"`
-	Ref          string `json:"ref"`
-	Platform     string `json:"platform,omitempty"`
-	AllTags      bool   `json:"allTags,omitempty"`
+
+	Pull *engine.PullOptions `json:"pull,omitempty"`
 }
 
 // Event is one line of what the pull has to say. The last one carries a result
@@ -91,19 +90,19 @@ func kinds() []error {
 	return []error{engine.ErrNotFound, engine.ErrConflict, engine.ErrInvalid, engine.ErrNotSupported}
 }
 
-var _ engine.Puller = (*Puller)(nil)
+var _ engine.Remote = (*Client)(nil)
 
-// Puller starts the program for each pull. It is an [engine.Puller].
-type Puller struct{ req Request }
+// Client starts the program for each request. It is an [engine.Remote].
+type Client struct{ req Request }
 
-// New returns a puller. Root, Ref and the like of req are filled in later.
-func New(req Request) *Puller { return &Puller{req: req} }
+// New returns a client. Root and verb of req are filled in later.
+func New(req Request) *Client { return &Client{req: req} }
 
 // Pull has what opt names fetched and listed in s.
-func (p *Puller) Pull(ctx context.Context, s *store.Store, opt engine.PullOptions) (engine.PullResult, error) {
+func (p *Client) Pull(ctx context.Context, s *store.Store, opt engine.PullOptions) (engine.PullResult, error) {
 	req := p.req
-	req.Root, req.Ref, req.Platform, req.AllTags = s.Dir().Root(), opt.Ref, opt.Platform, opt.AllTags
-	cmd := &exec.Cmd{Path: stage.Pull(s.Dir()), Args: []string{Arg0}}
+	req.Root, req.Pull = s.Dir().Root(), &opt
+	cmd := &exec.Cmd{Path: stage.Remote(s.Dir()), Args: []string{Arg0}}
 	in, err := cmd.StdinPipe()
 	if err != nil {
 		return engine.PullResult{}, err
