@@ -47,6 +47,7 @@ var rooms = map[string][]string{
 		"internal/shim", "internal/runtime", "internal/nsinit",
 		"internal/spec", "internal/seccomp", "internal/layer", "internal/store", "internal/cgroup",
 		"internal/registry/ref", "internal/registry/platform", // not registry: that links net/http
+		"internal/filter", // what --filter values mean in every list
 		"internal/volume", "internal/archive", "internal/transfer", "internal/download",
 		"internal/hello", "internal/config", "internal/host", "internal/stage",
 		"internal/state", "internal/sys",
@@ -69,7 +70,8 @@ var rooms = map[string][]string{
 	"internal/hello":             {},
 	"internal/inflate":           {},
 	"internal/download":          {"internal/state", "internal/sys"},
-	"internal/volume":            {"internal/layer", "internal/state", "internal/sys"},
+	"internal/volume":            {"internal/filter", "internal/state", "internal/sys"},
+	"internal/filter":            {},
 	"internal/archive":           {"internal/layer", "internal/store", "internal/registry/ref", "internal/registry/platform", "internal/state", "internal/sys"},
 	"internal/transfer":          {"internal/layer", "internal/sys"},
 	"internal/stage":             {"internal/state"},

@@ -120,7 +120,7 @@ func (e *Engine) place(ctx context.Context, r *record, name string, img store.Im
 			return err
 		}
 	}
-	volumes, err := e.holdVolumes()
+	volumes, err := e.volumes().Hold()
 	if err != nil {
 		return err
 	}

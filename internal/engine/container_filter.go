@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"berth/internal/filter"
 	"berth/internal/shim"
 )
 
@@ -149,16 +150,8 @@ func hasPort(en entry, published bool, v string) bool {
 
 // parseUntil reads a time, or a span back from now.
 func parseUntil(v string) (time.Time, error) {
-	if d, err := time.ParseDuration(v); err == nil {
-		return time.Now().Add(-d), nil
-	}
-	for _, layout := range []string{time.RFC3339Nano, "2006-01-02T15:04:05", "2006-01-02"} {
-		if t, err := time.ParseInLocation(layout, v, time.Local); err == nil {
-			return t, nil
-		}
-	}
-	if n, err := strconv.ParseInt(v, 10, 64); err == nil {
-		return time.Unix(n, 0), nil
+	if t, ok := filter.Moment(v); ok {
+		return t, nil
 	}
 	return time.Time{}, &Error{Kind: ErrInvalid, Text: "invalid filter 'until=" + v + "'"}
 }
@@ -173,3 +166,9 @@ func nameFilter(v string) (func(entry) bool, error) {
 	}
 	return func(en entry) bool { return re.MatchString(en.Name) || re.MatchString("/"+en.Name) }, nil
 }
+
+// Short names for what every list asks.
+func isTrue(s string) bool  { return filter.True(s) }
+func isFalse(s string) bool { return filter.False(s) }
+
+func hasLabel(labels map[string]string, want string) bool { return filter.HasLabel(labels, want) }

@@ -14,6 +14,7 @@ import (
 	"github.com/moby/moby/api/types/network"
 
 	"berth/internal/shim"
+	"berth/internal/sys"
 )
 
 // entry is a container with its state, as listings sort and filter it.
@@ -102,9 +103,9 @@ func commandText(args []string) string {
 
 func (e *Engine) sizeRw(r *record) int64 {
 	if r.Driver == driverCopy {
-		return treeSize(e.containerDir(r.ID, rootfsDir))
+		return sys.TreeSize(e.containerDir(r.ID, rootfsDir))
 	}
-	return treeSize(e.containerDir(r.ID, upperDir))
+	return sys.TreeSize(e.containerDir(r.ID, upperDir))
 }
 
 // statusText is the STATUS column of `ps`.

@@ -4,9 +4,7 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"io/fs"
 	"os"
-	"path/filepath"
 	"strings"
 	"time"
 
@@ -16,6 +14,7 @@ import (
 	"berth/internal/cgroup"
 	"berth/internal/shim"
 	"berth/internal/state"
+	"berth/internal/sys"
 )
 
 // ContainerRemove takes a container away. One that runs is refused unless
@@ -110,7 +109,7 @@ func (e *Engine) discard(id string, volumes bool) error {
 		return nil
 	}
 	if volumes {
-		if err := e.dropUnusedVolumes(r.Anonymous); err != nil {
+		if err := e.volumes().DropUnused(r.Anonymous); err != nil {
 			return err
 		}
 	}
@@ -131,7 +130,7 @@ func (e *Engine) ContainerPrune(ctx context.Context, filters map[string][]string
 		if c.State == container.StateRunning || c.State == container.StateRestarting || c.State == container.StatePaused {
 			continue
 		}
-		size := treeSize(e.containerDir(c.ID, upperDir)) + treeSize(e.containerDir(c.ID, rootfsDir))
+		size := sys.TreeSize(e.containerDir(c.ID, upperDir)) + sys.TreeSize(e.containerDir(c.ID, rootfsDir))
 		err := e.ContainerRemove(ctx, c.ID, RemoveOptions{})
 		if errors.Is(err, ErrNotFound) {
 			continue
@@ -143,20 +142,6 @@ func (e *Engine) ContainerPrune(ctx context.Context, filters map[string][]string
 		rep.SpaceReclaimed += uint64(size)
 	}
 	return rep, nil
-}
-
-// treeSize adds up the sizes of plain files.
-func treeSize(dir string) int64 {
-	var n int64
-	filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
-		if err == nil && d.Type().IsRegular() {
-			if fi, err := d.Info(); err == nil {
-				n += fi.Size()
-			}
-		}
-		return nil
-	})
-	return n
 }
 
 // Sweep finishes what killed processes have left: half-made folders, names

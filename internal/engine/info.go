@@ -18,6 +18,7 @@ import (
 
 	"berth/internal/cgroup"
 	"berth/internal/config"
+	"berth/internal/volume"
 )
 
 // Info describes the machine, the account and the data root in the form of
@@ -28,7 +29,7 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 		ID:     e.identity(),
 		Driver: e.driver(nil), DriverStatus: e.driverStatus(),
 		Plugins: system.PluginsInfo{
-			Volume: []string{localDriver}, Network: []string{"host", "null"}, Log: []string{"json-file", "none"},
+			Volume: []string{volume.Driver}, Network: []string{"host", "null"}, Log: []string{"json-file", "none"},
 		},
 		IPv4Forwarding: e.host.Forwarding(),
 		SystemTime:     time.Now().Format(time.RFC3339Nano),

@@ -1,4 +1,4 @@
-package engine
+package volume
 
 import (
 	"errors"
@@ -6,18 +6,12 @@ import (
 	"path/filepath"
 	"slices"
 	"strings"
+
+	"berth/internal/filter"
 )
 
-// wrapError puts words before an error and keeps its kind. Nil stays nil.
-func wrapError(words string, err error) error {
-	if err == nil {
-		return nil
-	}
-	return fmt.Errorf("%s: %w", strings.TrimSpace(words), err)
-}
-
-// checkVolumeName applies Docker's rule.
-func checkVolumeName(name string) error {
+// checkName applies Docker's rule.
+func checkName(name string) error {
 	if len(name) == 1 {
 		return &Error{Kind: ErrInvalid, Text: "volume name is too short, names should be at least two alphanumeric characters"}
 	}
@@ -35,10 +29,10 @@ func checkVolumeName(name string) error {
 	return nil
 }
 
-// checkVolumeOptions checks the options of the driver local, which are those of
+// checkOptions checks the options of the driver local, which are those of
 // mount(8). Supported are a folder elsewhere (type=none,o=bind,device=/path),
 // which is returned, and memory (type=tmpfs,device=tmpfs,o=size=…).
-func checkVolumeOptions(opts map[string]string) (link string, err error) {
+func checkOptions(opts map[string]string) (link string, err error) {
 	bad := func(format string, args ...any) (string, error) {
 		return "", &Error{Kind: ErrInvalid, Text: fmt.Sprintf(format, args...)}
 	}
@@ -90,34 +84,34 @@ func tmpfsWords() []string {
 	return []string{"", "size", "mode", "uid", "gid", "nr_inodes", "nr_blocks", "rw", "noexec", "exec", "nosuid", "nodev", "noatime"}
 }
 
-// volumeTmpfs returns the mount options of a volume that lies in memory. Such a
+// Tmpfs returns the mount options of a volume that lies in memory. Such a
 // one is mounted anew for every container; _data stays empty.
-func (e *Engine) volumeTmpfs(name string) (options string, ok bool) {
-	r, err := e.readVolume(name)
+func (s *Set) Tmpfs(name string) (options string, ok bool) {
+	r, err := s.read(name)
 	if err != nil || r.Options["type"] != "tmpfs" {
 		return "", false
 	}
 	return r.Options["o"], true
 }
 
-// dropUnusedVolumes removes those of the volumes that no container uses.
-func (e *Engine) dropUnusedVolumes(names []string) error {
+// DropUnused removes those of the volumes that no container uses.
+func (s *Set) DropUnused(names []string) error {
 	var errs []error
 	for _, name := range names {
-		gone, err := e.takeVolume(name)
+		gone, err := s.take(name)
 		switch {
 		case err == nil:
 			errs = append(errs, gone.Close())
-		case !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrConflict):
+		case !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrInUse):
 			errs = append(errs, err)
 		}
 	}
 	return errors.Join(errs...)
 }
 
-// volumeFilter compiles filters to one test. Several values of a key are
+// filter compiles filters to one test. Several values of a key are
 // alternatives, but labels must all be there.
-func (e *Engine) volumeFilter(filters map[string][]string, known ...string) (func(volumeRecord) bool, error) {
+func (s *Set) filter(filters map[string][]string, known ...string) (func(record) bool, error) {
 	for key := range filters {
 		if !slices.Contains(known, key) {
 			return nil, &Error{Kind: ErrInvalid, Text: fmt.Sprintf("invalid filter '%s'", key)}
@@ -126,47 +120,32 @@ func (e *Engine) volumeFilter(filters map[string][]string, known ...string) (fun
 	var users map[string][]string
 	var dangling []bool
 	for _, v := range filters["dangling"] {
-		if !isTrue(v) && !isFalse(v) {
+		if !filter.True(v) && !filter.False(v) {
 			return nil, &Error{Kind: ErrInvalid, Text: fmt.Sprintf("invalid filter 'dangling=[%s]'", v)}
 		}
-		dangling = append(dangling, isTrue(v))
+		dangling = append(dangling, filter.True(v))
 	}
 	if len(dangling) > 0 {
 		var err error
-		if users, err = e.volumeUsers(); err != nil {
+		if users, err = s.users(); err != nil {
 			return nil, err
 		}
 	}
-	return func(r volumeRecord) bool {
+	return func(r record) bool {
 		if names := filters["name"]; len(names) > 0 && !slices.ContainsFunc(names, func(n string) bool { return strings.Contains(r.Name, n) }) {
 			return false
 		}
-		if drivers := filters["driver"]; len(drivers) > 0 && !slices.Contains(drivers, localDriver) {
+		if drivers := filters["driver"]; len(drivers) > 0 && !slices.Contains(drivers, Driver) {
 			return false
 		}
 		if len(dangling) > 0 && !slices.Contains(dangling, len(users[r.Name]) == 0) {
 			return false
 		}
 		for _, l := range filters["label"] {
-			if !hasLabel(r.Labels, l) {
+			if !filter.HasLabel(r.Labels, l) {
 				return false
 			}
 		}
-		return !slices.ContainsFunc(filters["label!"], func(l string) bool { return hasLabel(r.Labels, l) })
+		return !slices.ContainsFunc(filters["label!"], func(l string) bool { return filter.HasLabel(r.Labels, l) })
 	}, nil
-}
-
-// hasLabel tests for "key" or "key=value".
-func hasLabel(labels map[string]string, want string) bool {
-	key, value, withValue := strings.Cut(want, "=")
-	got, ok := labels[key]
-	return ok && (!withValue || got == value)
-}
-
-func isTrue(s string) bool {
-	return s == "1" || strings.EqualFold(s, "true") || strings.EqualFold(s, "t")
-}
-
-func isFalse(s string) bool {
-	return s == "0" || strings.EqualFold(s, "false") || strings.EqualFold(s, "f")
 }
