@@ -19,10 +19,13 @@ func LayerPath(dir *state.Dir, diffID string) string {
 // LayerMeta is the record meta.json in the folder of an unpacked layer. Its
 // presence says that the layer is whole. Package layer writes it.
 type LayerMeta struct {
-	V       int         `json:"v"`
-	DiffID  string      `json:"diffID"`
-	Size    int64       `json:"size"`  // bytes in regular files
-	Files   int64       `json:"files"` // entries of all kinds
+	V      int    `json:"v"`
+	DiffID string `json:"diffID"`
+	Size   int64  `json:"size"`  // bytes in regular files
+	Files  int64  `json:"files"` // entries of all kinds
+	// TarSize is the length of the tar stream; 0 in a layer that was unpacked
+	// before berth could make the stream again.
+	TarSize int64       `json:"tarSize,omitempty"`
 	Created time.Time   `json:"created"`
 	Owner   state.Owner `json:"owner"` // who unpacked it
 	// Opaque layers hide all layers below them.
