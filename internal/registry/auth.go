@@ -92,6 +92,9 @@ func (a *auth) hasCredential(ctx context.Context) bool {
 	return !a.credential(ctx).empty()
 }
 
+// anonymous reports whether nothing is known that would say who we are.
+func (a *auth) anonymous() bool { return !a.hasCredential(context.Background()) }
+
 // credential reads what is stored for the endpoint, once. The lock is held.
 func (a *auth) credential(ctx context.Context) credential {
 	if !a.loaded {

@@ -98,6 +98,7 @@ type call struct {
 	header map[string]string
 	repo   string // the repository that it reads
 	wait   time.Duration
+	once   bool // do not ask again when it fails
 }
 
 // do asks and returns the answer when it is one of success; else an error
@@ -111,7 +112,7 @@ func (ep *endpoint) do(ctx context.Context, q call) (*http.Response, error) {
 			return resp, nil
 		}
 		if err == nil {
-			err = readStatus(ep.label(), resp)
+			err = readStatus(ep.speaker(resp), resp)
 		}
 		if ctx.Err() != nil {
 			return nil, ctx.Err()
@@ -120,10 +121,10 @@ func (ep *endpoint) do(ctx context.Context, q call) (*http.Response, error) {
 		var se *statusError
 		switch {
 		case !errors.As(err, &se):
-			if try >= 3 || !transient(err) {
+			if try >= 3 || q.once || !transient(err) {
 				return nil, ep.explain(err)
 			}
-		case !worthRetry(se.code) || try >= 4:
+		case !worthRetry(se.code) || try >= 4 || q.once:
 			return nil, se
 		case se.waited:
 			if wait = se.wait; wait > p.longest {
@@ -134,6 +135,14 @@ func (ep *endpoint) do(ctx context.Context, q call) (*http.Response, error) {
 			return nil, err
 		}
 	}
+}
+
+// speaker names who gave an answer: the endpoint, or a host that it sends to.
+func (ep *endpoint) speaker(resp *http.Response) string {
+	if host := resp.Request.URL.Host; host != ep.host {
+		return host + ", to which " + ep.label() + " sends for content"
+	}
+	return ep.label()
 }
 
 func worthRetry(code int) bool {

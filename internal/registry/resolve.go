@@ -179,7 +179,7 @@ func (ep *endpoint) missing(r ref.Ref, err error) error {
 	case se.code == http.StatusUnauthorized, se.code == http.StatusForbidden, se.is("DENIED") && se.code < 500:
 		return ep.client.denied(r, ep.auth.why(deniedCause(se)))
 	case se.code == http.StatusTooManyRequests:
-		return fail(ErrRegistry, se, "%s has had too many requests from here: %s", se.who, tooMany(se))
+		return fail(ErrRegistry, se, "%s has had too many requests from here: %s", se.who, ep.tooMany(se))
 	case se.atDoor:
 		return fail(ErrRegistry, se, "%v", se)
 	case se.code == http.StatusNotFound && se.is("NAME_UNKNOWN"):
@@ -200,15 +200,24 @@ func deniedCause(se *statusError) error {
 	return errors.New("denied")
 }
 
-func tooMany(se *statusError) string {
+// tooMany explains a limit. Docker Hub counts the pulls of an address where it
+// knows no account, so whole companies and clusters share one allowance.
+func (ep *endpoint) tooMany(se *statusError) string {
 	s := se.message
 	if s == "" {
-		s = "try again later, or log in where accounts may do more"
+		s = "it allows only so many in a time"
 	}
 	if se.waited {
 		s += fmt.Sprintf(" (it asks to wait %v)", se.wait)
 	}
-	return s
+	login := ep.client.opt.Program + " login"
+	if server := ep.auth.server; server != ref.DefaultDomain {
+		login += " " + server
+	}
+	if ep.auth.anonymous() {
+		return s + fmt.Sprintf("; pulls without an account are counted for everybody behind the same address: use '%s', or try again later", login)
+	}
+	return s + "; try again later"
 }
 
 // reading is reason for an answer that broke off.

@@ -41,7 +41,7 @@ func (c *Client) transport(host string) (*http.Transport, error) {
 		DialContext:         func(ctx context.Context, network, addr string) (net.Conn, error) { return c.dial(ctx, network, addr) },
 		TLSClientConfig:     cfg,
 		TLSHandshakeTimeout: c.patience.tls,
-		MaxIdleConnsPerHost: 16,
+		MaxIdleConnsPerHost: 64, // a pull fetches ranges of several layers at once
 		IdleConnTimeout:     time.Minute,
 		// Layers are compressed already, and their digest is that of the
 		// compressed form.
