@@ -14,7 +14,10 @@ import (
 const Version = 1
 
 // Dir is a data root: the folder below which one account keeps everything.
-type Dir struct{ root string }
+type Dir struct {
+	root  string
+	later func(name string) error // see RemoveLater; nil removes at once
+}
 
 // Open returns the data root at path and makes it when it is missing. It
 // refuses a root that a newer berth has written.

@@ -217,3 +217,42 @@ func TestSealed(t *testing.T) {
 		t.Errorf("the sealed program differs: %v, %v", err, err2)
 	}
 }
+
+// A tree with many folders, some of which deny access, goes whole; what a link
+// in it leads to stays.
+func TestRemoveAllWide(t *testing.T) {
+	base := t.TempDir()
+	outside := filepath.Join(base, "outside")
+	tree := filepath.Join(base, "tree")
+	for i := range 40 {
+		deep := filepath.Join(tree, fmt.Sprint(i), "a", "b", "c")
+		if err := os.MkdirAll(deep, 0o755); err != nil {
+			t.Fatal(err)
+		}
+		for j := range 30 {
+			if err := os.WriteFile(filepath.Join(deep, fmt.Sprint(j)), nil, 0o600); err != nil {
+				t.Fatal(err)
+			}
+		}
+		if err := os.Symlink(outside, filepath.Join(deep, "link")); err != nil {
+			t.Fatal(err)
+		}
+		for _, d := range []string{deep, filepath.Join(tree, fmt.Sprint(i))} {
+			if err := os.Chmod(d, fs.FileMode(i%2)*0o500); err != nil {
+				t.Fatal(err)
+			}
+		}
+	}
+	if err := os.MkdirAll(filepath.Join(outside, "kept"), 0o755); err != nil {
+		t.Fatal(err)
+	}
+	if err := RemoveAll(tree); err != nil {
+		t.Fatal(err)
+	}
+	if _, err := os.Lstat(tree); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("the tree is still there: %v", err)
+	}
+	if _, err := os.Stat(filepath.Join(outside, "kept")); err != nil {
+		t.Error(err)
+	}
+}
