@@ -17,6 +17,7 @@ type Collector struct {
 	hold  *state.Tx
 	index *state.Tx
 	trash *state.Temp
+	files int64 // in trash
 }
 
 // Collected says what a collection removed.
@@ -80,8 +81,9 @@ func (c *Collector) edit(change func(ix *index)) error {
 
 // Collect removes the layers that no image, no living lease and no container
 // uses, and the blobs that no image uses. The layers of containers are in
-// used. Things are renamed out of sight at once; Close deletes them after
-// letting everybody in again.
+// used. Blobs of layers stay as long as a listed manifest names them. Things
+// are renamed out of sight at once; Close deletes them after letting everybody
+// in again.
 func (c *Collector) Collect(used map[string]bool) (Collected, error) {
 	var out Collected
 	ix, err := c.s.readIndex()
@@ -92,19 +94,20 @@ func (c *Collector) Collect(used map[string]bool) (Collected, error) {
 	if err != nil {
 		return out, err
 	}
-	if err := c.s.leased(layers); err != nil {
-		return out, err
-	}
-	if c.trash == nil {
-		if c.trash, err = c.s.dir.Temp(); err != nil {
-			return out, err
-		}
-	}
-	err = c.collectLayers(&out, func(id string) bool { return layers[id] || used[id] })
+	leases, err := c.s.leased()
 	if err != nil {
 		return out, err
 	}
-	return out, c.collectBlobs(&out, blobs)
+	if c.trash == nil {
+		if c.trash, err = c.s.dir.Trash(); err != nil {
+			return out, err
+		}
+	}
+	err = c.collectLayers(&out, func(id string) bool { return layers[id] || used[id] || leases.holds(id) })
+	if err != nil {
+		return out, err
+	}
+	return out, c.collectBlobs(&out, func(digest string) bool { return blobs[digest] || leases.holds(digest) })
 }
 
 // reachable returns the blobs and the layers that listed images need. A
@@ -114,6 +117,13 @@ func (s *Store) reachable(ix index) (blobs, layers map[string]bool, err error) {
 	blobs, layers = map[string]bool{}, map[string]bool{}
 	for _, d := range ix.Manifests {
 		blobs[d.Digest] = true
+		m, err := s.Manifest(d.Digest)
+		if err != nil {
+			return nil, nil, fmt.Errorf("cannot tell what image %s needs, so nothing was removed: %w", s.idOf(d), err)
+		}
+		for _, l := range m.Layers { // as far as they are kept
+			blobs[l.Digest] = true
+		}
 	}
 	for _, id := range s.ids(ix) {
 		blobs[id] = true
@@ -148,11 +158,12 @@ func (c *Collector) collectLayers(out *Collected, keep func(diffID string) bool)
 		}
 		out.Layers = append(out.Layers, id)
 		out.Bytes += m.Size
+		c.files += m.Files
 	}
 	return nil
 }
 
-func (c *Collector) collectBlobs(out *Collected, keep map[string]bool) error {
+func (c *Collector) collectBlobs(out *Collected, keep func(digest string) bool) error {
 	dir := c.s.dir.Path("oci", "blobs", "sha256")
 	entries, err := os.ReadDir(dir)
 	if err != nil {
@@ -160,7 +171,7 @@ func (c *Collector) collectBlobs(out *Collected, keep map[string]bool) error {
 	}
 	for _, e := range entries {
 		digest := "sha256:" + e.Name()
-		if keep[digest] {
+		if isHex64(e.Name()) && keep(digest) {
 			continue
 		}
 		// Names that are no digest are left over from a writer that was
@@ -169,7 +180,13 @@ func (c *Collector) collectBlobs(out *Collected, keep map[string]bool) error {
 		if err != nil {
 			continue
 		}
-		if err := os.Remove(dir + "/" + e.Name()); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if info.Size() > bigBlob {
+			err = os.Rename(dir+"/"+e.Name(), c.trash.Path("blob-"+e.Name()))
+			c.files += info.Size() / bigBlob
+		} else {
+			err = os.Remove(dir + "/" + e.Name())
+		}
+		if err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return err
 		}
 		if isHex64(e.Name()) {
@@ -180,7 +197,17 @@ func (c *Collector) collectBlobs(out *Collected, keep map[string]bool) error {
 	return nil
 }
 
-// Close lets everybody in again and deletes what was collected.
+const (
+	// manyFiles is where removing takes longer than starting a process for
+	// it.
+	manyFiles = 2000
+	// bigBlob is where removing one file takes longer than removing a small
+	// one does; it counts as that many.
+	bigBlob = 4 << 20
+)
+
+// Close lets everybody in again and deletes what was collected: a lot of it
+// later, by another process (see [state.Temp.CloseLater]).
 func (c *Collector) Close() error {
 	c.index.Unlock()
 	c.hold.Unlock()
@@ -189,5 +216,8 @@ func (c *Collector) Close() error {
 	}
 	trash := c.trash
 	c.trash = nil
+	if c.files > manyFiles {
+		return trash.CloseLater()
+	}
 	return trash.Close()
 }

@@ -3,8 +3,9 @@
 // oci/ of the data root.
 //
 //   - oci/blobs/sha256/<hex> holds manifests and image configurations, each
-//     under the digest of its bytes. Layer blobs are not kept: package layer
-//     keeps their contents, unpacked.
+//     under the digest of its bytes. Package layer keeps what is in the blobs
+//     of layers, unpacked; the blobs themselves lie here only where somebody
+//     asked to keep them (pull --keep-blobs), so their absence is the rule.
 //   - oci/index.json lists the manifests, one entry per name. The annotation
 //     org.opencontainers.image.ref.name carries the full name,
 //     "docker.io/library/busybox:latest", or, for what a registry is known to

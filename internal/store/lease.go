@@ -12,13 +12,24 @@ import (
 // leaseFile is the name of the file that makes a temporary folder a lease.
 const leaseFile = "layers.lease"
 
-// Lease keeps layers from being collected while a process works towards an
-// image that needs them. It ends with Close or with its process.
+// everything is what a lease says that names no layers: it keeps all.
+const everything = "*"
+
+// Lease keeps layers and blobs of layers from being collected while a process
+// works towards an image that needs them. It ends with Close or with its
+// process.
 type Lease struct{ tmp *state.Temp }
 
-// Lease protects layers, whether they are unpacked already or will be while it
-// lasts. Take it before looking which of them are there.
-func (s *Store) Lease(diffIDs []string) (*Lease, error) {
+// Lease protects layers by their diff IDs and blobs by their digests, whether
+// they are there already or will be while it lasts. Take it before looking
+// which of them are there.
+func (s *Store) Lease(digests []string) (*Lease, error) { return s.lease(digests) }
+
+// LeaseAll protects everything: for who reads an archive that tells only at its
+// end what is in it.
+func (s *Store) LeaseAll() (*Lease, error) { return s.lease([]string{everything}) }
+
+func (s *Store) lease(digests []string) (*Lease, error) {
 	hold, err := s.Hold()
 	if err != nil {
 		return nil, err
@@ -28,7 +39,7 @@ func (s *Store) Lease(diffIDs []string) (*Lease, error) {
 	if err != nil {
 		return nil, err
 	}
-	err = state.WriteVolatile(tmp.Path(leaseFile), []byte(strings.Join(diffIDs, "\n")), 0o600)
+	err = state.WriteVolatile(tmp.Path(leaseFile), []byte(strings.Join(digests, "\n")), 0o600)
 	if err != nil {
 		tmp.Close()
 		return nil, err
@@ -46,12 +57,18 @@ func (l *Lease) Close() error {
 	return tmp.Close()
 }
 
-// leased adds the layers that living processes have leased to layers.
-func (s *Store) leased(layers map[string]bool) error {
+// leases is what living processes have leased.
+type leases map[string]bool
+
+func (l leases) holds(digest string) bool { return l[digest] || l[everything] }
+
+// leased reads the leases of living processes.
+func (s *Store) leased() (leases, error) {
 	entries, err := os.ReadDir(s.dir.Path("tmp"))
 	if err != nil {
-		return err
+		return nil, err
 	}
+	out := leases{}
 	for _, e := range entries {
 		owner, _, _ := strings.Cut(e.Name(), "-")
 		if o, err := state.ParseOwner(owner); err != nil || !o.Alive() {
@@ -62,11 +79,11 @@ func (s *Store) leased(layers map[string]bool) error {
 			continue
 		}
 		if err != nil {
-			return err
+			return nil, err
 		}
-		for id := range strings.Lines(string(b)) {
-			layers[strings.TrimSpace(id)] = true
+		for digest := range strings.Lines(string(b)) {
+			out[strings.TrimSpace(digest)] = true
 		}
 	}
-	return nil
+	return out, nil
 }
