@@ -118,3 +118,18 @@ func openUp(path string) error {
 		return os.Chmod(p, 0o700)
 	})
 }
+
+// TreeSize adds up the sizes of the plain files below dir, as far as they can
+// be seen.
+func TreeSize(dir string) int64 {
+	var n int64
+	filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
+		if err == nil && d.Type().IsRegular() {
+			if fi, err := d.Info(); err == nil {
+				n += fi.Size()
+			}
+		}
+		return nil
+	})
+	return n
+}
