@@ -73,14 +73,14 @@ func (a *app) finish(err error) int {
 
 // open opens the engine.
 func (a *app) open() (*engine.Engine, error) {
-	return engine.Open(engine.Options{Root: a.set.root})
+	return engine.Open(engine.Options{Root: a.set.root, Later: a.later})
 }
 
 // openToPull opens the engine for a command that may need an image which is
 // not here.
 func (a *app) openToPull() (*engine.Engine, error) {
 	p := remote.New(remote.Request{Program: a.name, Version: engine.Version().Version, DockerConfig: a.set.configDir})
-	return engine.Open(engine.Options{Root: a.set.root, Remote: p})
+	return engine.Open(engine.Options{Root: a.set.root, Later: a.later, Remote: p})
 }
 
 // dispatch finds the command that args ask for, builds it and runs it.
@@ -99,6 +99,9 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 	}
 	if rest[0] == "help" {
 		return a.helpFor(rest[1:])
+	}
+	if rest[0] == removeWord && len(rest) == 2 {
+		return a.removeCommand(rest[1])
 	}
 	v, path, err := a.lookup(rest)
 	if err != nil {

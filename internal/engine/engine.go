@@ -23,6 +23,9 @@ type Options struct {
 	Root   string // data root; empty chooses the account's own
 	Config string // berth's configuration file; empty chooses the account's own
 	Remote Remote // talks to registries; nil refuses
+	// Later starts a process that calls [state.Dir.Adopt] on the data root with
+	// the name and closes what it gets; nil: nothing is left for later.
+	Later func(root, name string) error
 }
 
 // Remote talks to registries. The client is heavy to start, so the engine does
@@ -68,6 +71,9 @@ func Open(opt Options) (*Engine, error) {
 	dir, err := state.Open(root)
 	if err != nil {
 		return nil, err
+	}
+	if opt.Later != nil {
+		dir.RemoveLater(func(name string) error { return opt.Later(root, name) })
 	}
 	return &Engine{dir: dir, images: store.Open(dir), config: cfg, host: h, remote: opt.Remote}, nil
 }
