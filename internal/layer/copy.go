@@ -176,7 +176,7 @@ func (c *copier) describe(e *entry, fd int) error {
 			return err
 		}
 	}
-	if err := copyXattrs(e.fd, fd); err != nil {
+	if err := copyXattrs(e, fd); err != nil {
 		return err
 	}
 	if err := unix.Fchmod(fd, e.st.Mode&0o7777); err != nil {
@@ -219,27 +219,15 @@ func (c *copier) chmodName(dst int, name string, mode uint32) error {
 }
 
 // copyXattrs copies the extended attributes that layers may have.
-func copyXattrs(from, to int) error {
-	path := procPath(from)
-	n, err := unix.Listxattr(path, nil)
-	if n == 0 || err != nil {
-		return nil // none, or a file system without
-	}
-	names := make([]byte, n+256)
-	if n, err = unix.Listxattr(path, names); err != nil {
+func copyXattrs(from *entry, to int) error {
+	xattrs, err := xattrsOf(from)
+	if err != nil {
 		return err
 	}
-	value := make([]byte, maxXattr)
-	for name := range strings.SplitSeq(string(names[:n]), "\x00") {
-		if !keepsXattr(name) {
-			continue
-		}
-		n, err := unix.Getxattr(path, name, value)
-		if err == nil {
-			err = unix.Fsetxattr(to, name, value[:n], 0)
-		}
-		if err != nil && err != unix.ENODATA && err != unix.EPERM && err != unix.EOPNOTSUPP {
-			return fmt.Errorf("extended attribute %s: %w", name, err)
+	for _, x := range xattrs {
+		err := unix.Fsetxattr(to, x.name, []byte(x.value), 0)
+		if err != nil && err != unix.EPERM && err != unix.EOPNOTSUPP {
+			return fmt.Errorf("extended attribute %s: %w", x.name, err)
 		}
 	}
 	return nil

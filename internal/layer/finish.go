@@ -10,6 +10,9 @@ const impliedMode = 0o755
 // finish gives all folders their attributes, the deepest first: a folder that
 // has its own may be closed to whoever still works in it.
 func (u *unpacker) finish() error {
+	if err := u.settleLinks(); err != nil {
+		return err
+	}
 	return u.finishFolder(u.tree.root, u.tree.root.fd, false)
 }
 

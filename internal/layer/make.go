@@ -15,6 +15,9 @@ import (
 // again.
 func (u *unpacker) clear(dir *node, base string) error {
 	u.writers.idle() // nobody may still be writing records about it
+	if err := u.settleLinks(); err != nil {
+		return err
+	}
 	fd, err := u.tree.fd(dir)
 	if err != nil {
 		return err
@@ -296,6 +299,31 @@ func (u *unpacker) makeLink(dir *node, base string, h *tar.Header) error {
 	if kid := from.kids[target]; kid != nil {
 		dir.addKid(&node{parent: dir, name: base, link: kid.link, fd: -1})
 	}
+	if u.rootless {
+		u.links = append(u.links, alias{from, dir, target, base})
+	}
+	return nil
+}
+
+// alias is a hard link, which shares what is recorded of its target.
+type alias struct {
+	from, dir    *node
+	target, base string
+}
+
+// settleLinks copies the records of the targets of links so far. Nobody may be
+// writing records.
+func (u *unpacker) settleLinks() error {
+	for _, l := range u.links {
+		o, ok := l.from.records[l.target]
+		if !ok {
+			continue
+		}
+		if err := u.records.set(l.dir, l.base, o); err != nil {
+			return err
+		}
+	}
+	u.links = u.links[:0]
 	return nil
 }
 

@@ -5,8 +5,8 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"path/filepath"
 	"slices"
-	"strings"
 	"unicode/utf8"
 
 	"berth/internal/state"
@@ -85,14 +85,19 @@ func (o Owners) write(path string) error {
 
 // Owners reads the record of a layer; it is empty for layers that need none.
 func (s *Set) Owners(diffID string) (Owners, error) {
+	if _, err := s.Meta(diffID); err != nil {
+		return nil, err
+	}
+	return readOwners(s.Path(diffID))
+}
+
+// readOwners reads the record that belongs to a layer's tree.
+func readOwners(tree string) (Owners, error) {
 	var f struct {
 		V       int           `json:"v"`
 		Entries []ownersEntry `json:"entries"`
 	}
-	if _, err := s.Meta(diffID); err != nil {
-		return nil, err
-	}
-	path := strings.TrimSuffix(s.Path(diffID), "tree") + ownersFile
+	path := filepath.Join(filepath.Dir(tree), ownersFile)
 	err := state.ReadJSON(path, &f)
 	if errors.Is(err, fs.ErrNotExist) {
 		return Owners{}, nil

@@ -80,6 +80,7 @@ type unpacker struct {
 
 	writers *writers
 	records recorder
+	links   []alias // whose records are to be copied
 
 	lastDir  string // the folder of the last entry as the stream spells it
 	lastNode *node

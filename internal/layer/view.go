@@ -15,13 +15,20 @@ import (
 // serves processes that may not mount, and it follows links as the container
 // would: inside the view, one step at a time, by descriptor. A container that
 // changes its files meanwhile can only confuse itself.
-type View struct{ root []part }
+type View struct {
+	root  []part
+	trees []string // of the layers that are open
+}
+
+// ownLayer stands for what lies above all layers: a container's own files.
+const ownLayer = -1
 
 // part is the share that one layer has in a folder of the view.
 type part struct {
 	fd       int // of the folder, opened with O_PATH
 	families []string
 	byName   bool // a layer in which things hide by names
+	layer    int  // place in View.trees, or ownLayer
 }
 
 // entry is one name of the view.
@@ -29,11 +36,16 @@ type entry struct {
 	fd    int // opened with O_PATH; the topmost of a folder's
 	st    unix.Stat_t
 	parts []part // of a folder, top first; parts[0].fd is fd
+	layer int    // where it lies, a folder's topmost share; see part
 }
 
 func (e *entry) isDir() bool     { return e.st.Mode&unix.S_IFMT == unix.S_IFDIR }
 func (e *entry) isSymlink() bool { return e.st.Mode&unix.S_IFMT == unix.S_IFLNK }
 func (e *entry) isRegular() bool { return e.st.Mode&unix.S_IFMT == unix.S_IFREG }
+func (e *entry) isDevice() bool {
+	k := e.st.Mode & unix.S_IFMT
+	return k == unix.S_IFCHR || k == unix.S_IFBLK
+}
 
 func (e *entry) close() {
 	if e.parts == nil {
@@ -52,25 +64,26 @@ func closeParts(parts []part) {
 // trees listed top first, as [Set.Stack] returns them.
 func NewView(upper string, trees []string) (*View, error) {
 	v := &View{}
-	add := func(path string, families []string) error {
+	add := func(path string, families []string, layer int) error {
 		fd, err := openat(unix.AT_FDCWD, path, openPath|unix.O_DIRECTORY, 0)
 		if err != nil {
 			return fmt.Errorf("cannot open layer %s: %w", path, err)
 		}
-		v.root = append(v.root, part{fd: fd, families: families})
+		v.root = append(v.root, part{fd: fd, families: families, layer: layer})
 		return nil
 	}
 	if upper != "" {
-		if err := add(upper, []string{family(UserXattr())}); err != nil {
+		if err := add(upper, []string{family(UserXattr())}, ownLayer); err != nil {
 			return nil, err
 		}
 	}
 	families := layerFamilies()
 	for _, t := range trees {
-		if err := add(t, families); err != nil {
+		if err := add(t, families, len(v.trees)); err != nil {
 			v.Close()
 			return nil, err
 		}
+		v.trees = append(v.trees, t)
 		top := &v.root[len(v.root)-1]
 		top.byName = top.has(byNameFile)
 		if top.opaque() {
@@ -159,15 +172,15 @@ func step(folder []part, name string) (*entry, error) {
 		}
 		if st.Mode&unix.S_IFMT != unix.S_IFDIR {
 			if e == nil {
-				return &entry{fd: fd, st: st}, nil
+				return &entry{fd: fd, st: st, layer: p.layer}, nil
 			}
 			unix.Close(fd) // the folder above hides it
 			break
 		}
 		if e == nil {
-			e = &entry{fd: fd, st: st}
+			e = &entry{fd: fd, st: st, layer: p.layer}
 		}
-		share := part{fd: fd, families: p.families, byName: p.byName}
+		share := part{fd: fd, families: p.families, byName: p.byName, layer: p.layer}
 		e.parts = append(e.parts, share)
 		if i < len(folder)-1 && share.opaque() {
 			break
@@ -292,8 +305,8 @@ func (v *View) openRoot() (*entry, error) {
 			closeParts(e.parts)
 			return nil, err
 		}
-		e.parts = append(e.parts, part{fd: fd, families: p.families, byName: p.byName})
+		e.parts = append(e.parts, part{fd: fd, families: p.families, byName: p.byName, layer: p.layer})
 	}
-	e.fd = e.parts[0].fd
+	e.fd, e.layer = e.parts[0].fd, e.parts[0].layer
 	return e, unix.Fstat(e.fd, &e.st)
 }
