@@ -42,10 +42,10 @@ func debianLayers(cache string, log io.Writer) (base, python Layer, err error) {
 	if err := quiet("chroot", two, "sh", "-c", install); err != nil {
 		return base, python, err
 	}
-	if base, err = writeLayer(cache, "minbase", one, ""); err != nil {
+	if base, err = writeLayer(cache, "minbase", one, "", 4, unwanted); err != nil {
 		return base, python, err
 	}
-	python, err = writeLayer(cache, "python", two, one)
+	python, err = writeLayer(cache, "python", two, one, 4, unwanted)
 	return base, python, err
 }
 
@@ -99,7 +99,8 @@ func readLayer(cache, name string) (Layer, error) {
 	return Layer{Blob: Blob{Digest: r.Digest, Size: info.Size(), file: file}, DiffID: r.DiffID, compression: "gzip"}, nil
 }
 
-func writeLayer(cache, name, root, base string) (Layer, error) {
+// writeLayer packs what root has and base has not.
+func writeLayer(cache, name, root, base string, level int, skip func(rel string) bool) (Layer, error) {
 	file := filepath.Join(cache, name+".tar.gz")
 	f, err := os.Create(file)
 	if err != nil {
@@ -107,11 +108,11 @@ func writeLayer(cache, name, root, base string) (Layer, error) {
 	}
 	defer f.Close()
 	packed, plain := sha256.New(), sha256.New()
-	gz, err := gzip.NewWriterLevel(io.MultiWriter(f, packed), 4)
+	gz, err := gzip.NewWriterLevel(io.MultiWriter(f, packed), level)
 	if err != nil {
 		return Layer{}, err
 	}
-	if err := treeTar(io.MultiWriter(gz, plain), root, base, unwanted); err != nil {
+	if err := treeTar(io.MultiWriter(gz, plain), root, base, skip); err != nil {
 		return Layer{}, err
 	}
 	if err := gz.Close(); err != nil {

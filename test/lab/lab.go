@@ -23,6 +23,7 @@ type Lab struct {
 	Auth    string // host:port, user tester, password secret
 	TLS     string // host:port, https with a certificate nobody knows
 	Tricky  string // host:port of a registry in front of Open that misbehaves
+	Far     string // host:port of Open behind a long, slow line: see [Far]
 	Scratch string // host:port of an empty registry
 }
 

@@ -75,6 +75,7 @@ func (l *Lab) startRegistries(t T) {
 	l.Scratch = startRegistry(t, conf, "scratch", filepath.Join(l.Dir, "scratch"), "", "")
 	fill(t, l.Mirror, cache, shared)
 	l.Tricky = startTricky(t, l.Open)
+	l.Far = StartProxy(t, Far{Upstream: l.Open, Delay: 30 * time.Millisecond, Rate: 100e6}).Addr
 }
 
 // fill puts the images into the registry unless its storage holds this version
