@@ -1,6 +1,7 @@
 package images
 
 import (
+	"archive/tar"
 	"errors"
 	"fmt"
 	"io"
@@ -28,6 +29,8 @@ func bigSteps() [][]string {
 //
 //	big/big:latest     three layers, the kind of image that takes long to pull
 //	big/single:latest  only the biggest of them, for what can be gained inside one layer
+//	big/weights:latest  half a gigabyte that does not compress, as a model's weights:
+//	                    what there is to gain on the way
 //
 // Making them takes some minutes, about 450 MB of downloads and, for a while,
 // 8 GB in the folder cache.
@@ -43,10 +46,15 @@ func PushBig(base, storage, cache string, log io.Writer) error {
 	if err != nil {
 		return err
 	}
+	weights, err := packLayer(cache, "weights-"+bigVersion, 6, weightsTar)
+	if err != nil {
+		return err
+	}
 	cfg := Config{Env: []string{path, "LANG=C.UTF-8"}, Cmd: []string{"python3"}}
 	for _, n := range []named{
 		{"big/big", "latest", []Image{{Config: cfg, Layers: layers}}},
-		{"big/single", "latest", []Image{{Config: cfg, Layers: layers[len(layers)-1:]}}},
+		{"big/single", "latest", []Image{{Config: cfg, Layers: layers[biggest(layers):][:1]}}},
+		{"big/weights", "latest", []Image{{OCI: true, Config: cfg, Layers: []Layer{weights}}}},
 	} {
 		fmt.Fprintf(log, "images: pushing %s\n", n.repo)
 		if err := Push(base, n.repo, n.tag, n.images...); err != nil {
@@ -57,10 +65,33 @@ func PushBig(base, storage, cache string, log io.Writer) error {
 		return err
 	}
 	// The registry has them now: twice a gigabyte is enough.
-	for _, l := range layers {
+	for _, l := range append(layers, weights) {
 		err = errors.Join(err, os.Remove(l.file))
 	}
 	return err
+}
+
+func biggest(layers []Layer) int {
+	at := 0
+	for i, l := range layers {
+		if l.Size > layers[at].Size {
+			at = i
+		}
+	}
+	return at
+}
+
+// weightsTar writes a layer with one large file of noise.
+func weightsTar(out io.Writer) error {
+	const size = 512 << 20
+	w := tar.NewWriter(out)
+	if err := w.WriteHeader(&tar.Header{Name: "model.safetensors", Mode: 0o644, Size: size, ModTime: epoch}); err != nil {
+		return err
+	}
+	if _, err := io.CopyN(w, &noiseReader{x: 2463534242}, size); err != nil {
+		return err
+	}
+	return w.Close()
 }
 
 // bigLayers makes the layers that the folder cache lacks.

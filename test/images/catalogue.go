@@ -164,13 +164,22 @@ func special(bb Layer) []named {
 
 // noise returns n bytes that do not compress and are the same every time.
 func noise(n int) string {
-	b := make([]byte, n)
-	x := uint64(88172645463325252)
-	for i := range b {
+	var b strings.Builder
+	io.CopyN(&b, &noiseReader{x: 88172645463325252}, int64(n)) // into memory
+	return b.String()
+}
+
+// noiseReader is an endless stream of noise; x seeds it.
+type noiseReader struct{ x uint64 }
+
+func (r *noiseReader) Read(p []byte) (int, error) {
+	x := r.x
+	for i := range p {
 		x ^= x << 13
 		x ^= x >> 7
 		x ^= x << 17
-		b[i] = byte(x)
+		p[i] = byte(x)
 	}
-	return string(b)
+	r.x = x
+	return len(p), nil
 }

@@ -101,8 +101,12 @@ func readLayer(cache, name string) (Layer, error) {
 
 // writeLayer packs what root has and base has not.
 func writeLayer(cache, name, root, base string, level int, skip func(rel string) bool) (Layer, error) {
-	file := filepath.Join(cache, name+".tar.gz")
-	f, err := os.Create(file)
+	return packLayer(cache, name, level, func(w io.Writer) error { return treeTar(w, root, base, skip) })
+}
+
+// packLayer keeps the tar stream that write makes in the folder cache.
+func packLayer(cache, name string, level int, write func(io.Writer) error) (Layer, error) {
+	f, err := os.Create(filepath.Join(cache, name+".tar.gz"))
 	if err != nil {
 		return Layer{}, err
 	}
@@ -112,7 +116,7 @@ func writeLayer(cache, name, root, base string, level int, skip func(rel string)
 	if err != nil {
 		return Layer{}, err
 	}
-	if err := treeTar(io.MultiWriter(gz, plain), root, base, skip); err != nil {
+	if err := write(io.MultiWriter(gz, plain)); err != nil {
 		return Layer{}, err
 	}
 	if err := gz.Close(); err != nil {

@@ -78,6 +78,26 @@ func (l *Lab) startRegistries(t T) {
 	l.Far = StartProxy(t, Far{Upstream: l.Open, Delay: 30 * time.Millisecond, Rate: 100e6}).Addr
 }
 
+// Big starts a registry that holds the big images and answers its host:port.
+// The first time they are made, which takes minutes: see [images.PushBig].
+func (l *Lab) Big(t T) string {
+	t.Helper()
+	cache := cacheDir(t)
+	storage := BigStorage(t)
+	if err := os.MkdirAll(storage, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	conf := filepath.Join(l.Dir, "registries")
+	addr := startRegistry(t, conf, "big", storage, "", "")
+	if err := images.PushBig("http://"+addr, storage, cache, os.Stderr); err != nil {
+		t.Fatal(err)
+	}
+	return addr
+}
+
+// BigStorage is the folder where the registry of the big images keeps them.
+func BigStorage(t T) string { return filepath.Join(cacheDir(t), "big") }
+
 // fill puts the images into the registry unless its storage holds this version
 // of them.
 func fill(t T, registry, cache, storage string) {

@@ -161,7 +161,7 @@ func (p *tricky) answer(w http.ResponseWriter, r *http.Request, c call, pt *part
 		abort(w)
 	}
 	if int64(stop) < promise && r.Method != http.MethodHead {
-		w.(http.Flusher).Flush() // what there is arrives
+		w.(http.Flusher).Flush()    // what there is arrives
 		panic(http.ErrAbortHandler) // closes the connection
 	}
 }
