@@ -48,6 +48,7 @@ var rooms = map[string][]string{
 		"internal/spec", "internal/seccomp", "internal/layer", "internal/store", "internal/cgroup",
 		"internal/registry/ref", "internal/registry/platform", // not registry: that links net/http
 		"internal/filter", // what --filter values mean in every list
+		"internal/change", // what --change values mean, for commit and import
 		"internal/volume", "internal/archive", "internal/transfer", "internal/download",
 		"internal/hello", "internal/config", "internal/host", "internal/stage",
 		"internal/state", "internal/sys",
@@ -72,6 +73,7 @@ var rooms = map[string][]string{
 	"internal/download":          {"internal/state", "internal/sys"},
 	"internal/volume":            {"internal/filter", "internal/state", "internal/sys"},
 	"internal/filter":            {},
+	"internal/change":            {},
 	"internal/archive":           {"internal/layer", "internal/store", "internal/registry/ref", "internal/registry/platform", "internal/state", "internal/sys"},
 	"internal/transfer":          {"internal/layer", "internal/sys"},
 	"internal/stage":             {"internal/state"},
@@ -124,7 +126,7 @@ var guests = map[string]guest{
 	},
 	"github.com/moby/docker-image-spec": {
 		"the image configuration as Docker writes it, part of its API types",
-		[]string{"internal/store", "internal/engine"},
+		[]string{"internal/store", "internal/engine", "internal/change"},
 	},
 	"github.com/opencontainers/image-spec": {
 		"descriptors and platforms, part of Docker's API types",
