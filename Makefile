@@ -7,7 +7,7 @@ GO      ?= go
 
 export CGO_ENABLED = 0
 
-.PHONY: build demo test lint bench clean
+.PHONY: build demo test lint bench bench-pull bench-range fuzz clean
 
 # Two stages are programs of their own inside the big one: see internal/stage.
 build:
@@ -27,6 +27,7 @@ test: build
 	test/packages.sh
 	$(MAKE) -s lint
 	$(GO) test ./cmd/... ./internal/...
+	test/fuzz.sh 3s '/(layer|inflate|registry|registry/ref|download|archive) '
 	$(GO) test -p 1 -timeout 40m ./test/...
 
 # gofmt and vet here; imports, sizes and forbidden calls are a test.
@@ -42,6 +43,23 @@ staticcheck:
 bench: build
 	test/packages.sh
 	$(GO) run ./test/bench
+
+# The big image is made the first time: some minutes, 450 MB of downloads.
+bench-pull: build
+	test/packages.sh
+	$(GO) run ./test/bench/pull
+
+bench-range: build
+	test/packages.sh
+	$(GO) run ./test/bench/pull -what range -image big/weights -only berth
+	$(GO) run ./test/bench/pull -what range -image big/single -only berth
+	$(GO) run ./test/bench/pull -what cores -image big/single
+
+# Each fuzz test in turn; make test runs the kept corpus of all and those that
+# read what registries send for a moment.
+FUZZTIME ?= 60s
+fuzz:
+	test/fuzz.sh $(FUZZTIME) $(FUZZ)
 
 clean:
 	rm -rf bin test/tmp
