@@ -158,8 +158,28 @@ func special(bb Layer) []named {
 		{"test/arm-list", "latest", []Image{{Arch: "arm64", Config: shell, Layers: []Layer{bb}}, {Arch: "s390x", Config: shell, Layers: []Layer{bb, textLayer("etc/arch", "s390x\n")}}}},
 		{"test/tags", "one", []Image{{Config: shell, Layers: []Layer{bb}}}},
 		{"test/tags", "two", []Image{{Config: shell, Layers: []Layer{bb, textLayer("two", "2\n")}}}},
+		{"test/many", "latest", []Image{{Config: shell, Layers: append([]Layer{bb}, many()...)}}},
 		{"test/large", "latest", []Image{{Config: shell, Layers: []Layer{bb, GzipLayer(Tar(Entry{Name: "large", Body: noise(24 << 20)}))}}}},
 	}
+}
+
+// many are layers of very different sizes, 100 MB together, with files large
+// and small: something that is under way for a while.
+func many() []Layer {
+	var layers []Layer
+	for i, mb := range []int{2, 48, 6, 24, 12} {
+		body := noise(mb << 20)
+		dir := fmt.Sprintf("many/%d/", i)
+		entries := []Entry{{Name: "many/"}, {Name: dir}, {Name: dir + "half", Body: body[:len(body)/2]}}
+		for n, rest := 0, body[len(body)/2:]; len(rest) > 0; n++ {
+			size := min(len(rest), 1<<10<<(n%8))
+			text := strings.Repeat(fmt.Sprintf("line %d of layer %d\n", n, i), size/16)
+			entries = append(entries, Entry{Name: fmt.Sprintf("%sn%d", dir, n), Body: rest[:size]}, Entry{Name: fmt.Sprintf("%st%d", dir, n), Body: text})
+			rest = rest[size:]
+		}
+		layers = append(layers, GzipLayer(Tar(entries...)))
+	}
+	return layers
 }
 
 // noise returns n bytes that do not compress and are the same every time.
