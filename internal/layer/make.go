@@ -6,7 +6,6 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -22,7 +21,7 @@ func (u *unpacker) clear(dir *node, base string) error {
 	if err != nil {
 		return err
 	}
-	if err := removeAt(fd, base); err != nil {
+	if err := u.remove(dir, fd, base); err != nil {
 		return fmt.Errorf("cannot replace an earlier entry of that name: %w", err)
 	}
 	if kid := dir.kids[base]; kid != nil {
@@ -99,13 +98,12 @@ func (u *unpacker) describe(n *node, h *tar.Header) (err error) {
 	return err
 }
 
-func (u *unpacker) makeFile(dir *node, base string, h *tar.Header, content io.Reader) error {
+func (u *unpacker) makeFile(dir *node, base string, h *tar.Header, t *tarReader) error {
 	a, err := attrsOf(h)
 	if err != nil {
 		return err
 	}
-	sparse := h.Size > smallFile && isSparse(h)
-	if sparse && h.Size > maxSparse {
+	if t.sparse != nil && h.Size > maxSparse {
 		return fmt.Errorf("it has holes that make it %d bytes large", h.Size)
 	}
 	fd := -1
@@ -118,21 +116,59 @@ func (u *unpacker) makeFile(dir *node, base string, h *tar.Header, content io.Re
 	}
 	u.size += h.Size
 	j := job{fd: fd, dir: dir, base: base, name: h.Name, attrs: a}
+	if t.sparse == nil {
+		u.recipe.file(dir, base, h.Size)
+	}
 	if h.Size > smallFile {
-		err := u.writeLarge(j, h.Size, sparse, content)
+		if t.sparse != nil {
+			err = u.writeSparse(fd, h.Size, t.sparse)
+		} else {
+			err = u.writeLarge(fd, t)
+		}
+		if err == nil {
+			err = u.finishFile(j)
+		}
 		if e := unix.Close(fd); err == nil {
 			err = e
 		}
 		return err
 	}
-	if h.Size > 0 {
-		j.buf = u.writers.buffer(h.Size)
-		if _, err := io.ReadFull(content, j.buf); err != nil {
-			unix.Close(fd)
+	if err := u.fillJob(&j, h.Size, t); err != nil {
+		unix.Close(fd)
+		return err
+	}
+	u.writers.put(j)
+	return nil
+}
+
+// fillJob gives a writer the content of a small file: where it lies, if that
+// is in one piece.
+func (u *unpacker) fillJob(j *job, size int64, t *tarReader) error {
+	if size == 0 {
+		return nil
+	}
+	if t.sparse == nil {
+		b, err := t.take()
+		if err != nil {
+			return &readError{err}
+		}
+		if int64(len(b)) == size {
+			j.buf, j.chunk = b, t.s.hold()
+			return nil
+		}
+		j.own = u.writers.buffer()
+		for n := copy(j.own, b); int64(n) < size; n += copy(j.own[n:], b) {
+			if b, err = t.take(); err != nil {
+				return &readError{err}
+			}
+		}
+	} else {
+		j.own = u.writers.buffer()
+		if _, err := io.ReadFull(t.sparse, j.own[:size]); err != nil {
 			return &readError{unexpected(err)}
 		}
 	}
-	u.writers.put(j)
+	j.buf = j.own[:size]
 	return nil
 }
 
@@ -140,21 +176,25 @@ func (u *unpacker) makeFile(dir *node, base string, h *tar.Header, content io.Re
 // stream can stand for any number of zeros.
 const maxSparse = 1 << 40
 
-func isSparse(h *tar.Header) bool {
-	if h.Typeflag == tar.TypeGNUSparse {
-		return true
-	}
-	for k := range h.PAXRecords {
-		if strings.HasPrefix(k, "GNU.sparse.") {
-			return true
+// writeLarge writes a large file as its content comes.
+func (u *unpacker) writeLarge(fd int, t *tarReader) error {
+	for t.left > 0 {
+		b, err := t.take()
+		if err == nil {
+			err = u.ctx.Err()
+		}
+		if err != nil {
+			return &readError{err}
+		}
+		if err := writeAll(fd, b); err != nil {
+			return err
 		}
 	}
-	return false
+	return nil
 }
 
-// writeLarge writes a large file as its content comes. Of one with holes the
-// zeros are left out.
-func (u *unpacker) writeLarge(j job, size int64, sparse bool, content io.Reader) error {
+// writeSparse writes a large file and leaves out zeros.
+func (u *unpacker) writeSparse(fd int, size int64, content io.Reader) error {
 	if u.large == nil {
 		u.large = make([]byte, chunkSize)
 	}
@@ -167,22 +207,17 @@ func (u *unpacker) writeLarge(j job, size int64, sparse bool, content io.Reader)
 			return &readError{unexpected(err)}
 		}
 		var err error
-		if sparse && allZero(b) {
-			_, err = unix.Seek(j.fd, int64(len(b)), io.SeekCurrent)
+		if allZero(b) {
+			_, err = unix.Seek(fd, int64(len(b)), io.SeekCurrent)
 		} else {
-			err = writeAll(j.fd, b)
+			err = writeAll(fd, b)
 		}
 		if err != nil {
 			return err
 		}
 		at += int64(len(b))
 	}
-	if sparse {
-		if err := unix.Ftruncate(j.fd, size); err != nil {
-			return err
-		}
-	}
-	return u.finishFile(j)
+	return unix.Ftruncate(fd, size)
 }
 
 func allZero(b []byte) bool {

@@ -92,11 +92,17 @@ func (s *Set) Add(ctx context.Context, r io.Reader, opt Options) (Meta, error) {
 	if err := os.Mkdir(tree, 0o755); err != nil {
 		return Meta{}, err
 	}
+	opt.recipe = tmp.Path("layer")
 	res, err := Unpack(ctx, tree, r, opt)
 	if err != nil {
 		return Meta{}, err
 	}
-	m := Meta{V: 1, DiffID: res.DiffID, Size: res.Size, Files: res.Files, Created: time.Now().UTC(),
+	if opt.Extra != nil {
+		if err := opt.Extra(tmp.Path("layer")); err != nil {
+			return Meta{}, err
+		}
+	}
+	m := Meta{V: 1, DiffID: res.DiffID, TarSize: res.TarSize, Size: res.Size, Files: res.Files, Created: time.Now().UTC(),
 		Owner: state.Self(), Opaque: res.Opaque, ByName: res.ByName, Rootless: res.Rootless}
 	if err := finish(tmp.Path("layer"), m, res.Owners); err != nil {
 		return Meta{}, err

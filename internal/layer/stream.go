@@ -13,11 +13,20 @@ const (
 	chunkCount = 8
 )
 
-// chunk is a piece of the stream with two users: whoever unpacks it and
-// whoever adds it to the digest. The later one frees it.
+// Pieces is a source that hands out what it has in buffers of its own, so that
+// nothing need be copied. The bytes are valid until release is called, from
+// whichever goroutine. The last ones may come together with io.EOF.
+type Pieces interface {
+	NextOwned() (b []byte, release func(), err error)
+}
+
+// chunk is a piece of the stream with two users, whoever unpacks it and
+// whoever adds it to the digest, and perhaps more that [stream.hold] has made.
+// The last one frees it.
 type chunk struct {
 	buf  []byte
-	err  error // what ended the stream after buf; io.EOF at its end
+	free func() // gives buf back to its owner; nil: it is ours
+	err  error  // what ended the stream after buf; io.EOF at its end
 	refs atomic.Int32
 }
 
@@ -30,6 +39,7 @@ type stream struct {
 	parse  chan *chunk
 	hash   chan *chunk
 	digest chan string
+	size   int64 // of all of it, known with the digest
 	cur    *chunk
 	off    int
 }
@@ -54,27 +64,25 @@ func newStream(ctx context.Context, src io.Reader) *stream {
 func (s *stream) pump() {
 	defer close(s.parse)
 	defer close(s.hash)
-	for {
+	next := s.read
+	if p, ok := s.src.(Pieces); ok {
+		next = func(*chunk) *chunk {
+			b, free, err := p.NextOwned()
+			return &chunk{buf: b, free: free, err: err}
+		}
+	}
+	for s.ctx.Err() == nil {
 		var c *chunk
 		select {
 		case c = <-s.free:
 		case <-s.ctx.Done():
 			return
 		}
-		if c == nil {
-			c = &chunk{buf: make([]byte, 0, chunkSize)}
+		c = next(c)
+		if s.ctx.Err() != nil {
+			c.giveBack()
+			return
 		}
-		c.buf = c.buf[:chunkSize]
-		n := 0
-		for n < chunkSize && c.err == nil {
-			var m int
-			m, c.err = s.src.Read(c.buf[n:])
-			n += m
-			if s.ctx.Err() != nil {
-				return
-			}
-		}
-		c.buf = c.buf[:n]
 		c.refs.Store(2)
 		last := c.err != nil // c may be reused once it is sent
 		s.hash <- c
@@ -85,27 +93,63 @@ func (s *stream) pump() {
 	}
 }
 
+// read fills a chunk from an ordinary reader.
+func (s *stream) read(c *chunk) *chunk {
+	if c == nil {
+		c = &chunk{buf: make([]byte, 0, chunkSize)}
+	}
+	c.buf = c.buf[:chunkSize]
+	n := 0
+	for n < chunkSize && c.err == nil && s.ctx.Err() == nil {
+		var m int
+		m, c.err = s.src.Read(c.buf[n:])
+		n += m
+	}
+	c.buf = c.buf[:n]
+	return c
+}
+
 func (s *stream) sum() {
 	h := sha256.New()
 	for c := range s.hash {
 		h.Write(c.buf)
+		s.size += int64(len(c.buf))
 		s.release(c)
 	}
 	s.digest <- "sha256:" + hex.EncodeToString(h.Sum(nil))
 }
 
-func (s *stream) release(c *chunk) {
-	if c.refs.Add(-1) == 0 && c.err == nil {
-		s.free <- c
+func (c *chunk) giveBack() {
+	if c.free != nil {
+		c.free()
 	}
 }
 
-// Read implements io.Reader.
-func (s *stream) Read(p []byte) (int, error) {
+func (s *stream) release(c *chunk) {
+	if c.refs.Add(-1) > 0 {
+		return
+	}
+	if c.free != nil {
+		c.free()
+		c = nil
+	} else if c.err != nil {
+		return
+	}
+	s.free <- c
+}
+
+// hold keeps the bytes of the current chunk valid until it is released.
+func (s *stream) hold() *chunk {
+	s.cur.refs.Add(1)
+	return s.cur
+}
+
+// fill sees to it that the current chunk has bytes left.
+func (s *stream) fill() error {
 	for s.cur == nil || s.off == len(s.cur.buf) {
 		if s.cur != nil {
 			if s.cur.err != nil {
-				return 0, s.cur.err
+				return s.cur.err
 			}
 			s.release(s.cur)
 			s.cur = nil
@@ -117,36 +161,60 @@ func (s *stream) Read(p []byte) (int, error) {
 		}
 		if !ok {
 			s.cur = nil
-			return 0, context.Cause(s.ctx)
+			return context.Cause(s.ctx)
 		}
 		s.off = 0
 	}
-	n := copy(p, s.cur.buf[s.off:])
-	s.off += n
-	return n, nil
+	return nil
 }
 
-// drain reads to the end: the digest is that of all bytes, also of those
-// behind the end mark of the archive.
-func (s *stream) drain() error {
-	for {
-		if s.cur != nil {
-			s.off = len(s.cur.buf)
-		}
-		_, err := s.Read(nil)
-		if err == io.EOF {
-			return nil
-		}
-		if err != nil {
-			return &readError{err}
-		}
+// take returns the next bytes, at least one and at most limit, valid until the
+// next call.
+func (s *stream) take(limit int64) ([]byte, error) {
+	if err := s.fill(); err != nil {
+		return nil, err
 	}
+	b := s.cur.buf[s.off:]
+	if int64(len(b)) > limit {
+		b = b[:limit]
+	}
+	s.off += len(b)
+	return b, nil
+}
+
+// block returns the next len(room) bytes, where they lie or else in room,
+// valid until the next call. Where the stream ends first it returns what there
+// is, and why it ended.
+func (s *stream) block(room []byte) ([]byte, error) {
+	if s.cur != nil && len(s.cur.buf)-s.off >= len(room) {
+		return s.take(int64(len(room)))
+	}
+	n := 0
+	for n < len(room) {
+		b, err := s.take(int64(len(room) - n))
+		if err != nil {
+			return room[:n], err
+		}
+		n += copy(room[n:], b)
+	}
+	return room, nil
+}
+
+// Read implements io.Reader.
+func (s *stream) Read(p []byte) (int, error) {
+	b, err := s.take(int64(len(p)))
+	return copy(p, b), err
 }
 
 // close waits until nobody reads from the source any more and returns the
 // digest of what was read.
 func (s *stream) close() string {
-	for range s.parse {
+	if s.cur != nil {
+		s.release(s.cur)
+		s.cur = nil
+	}
+	for c := range s.parse {
+		s.release(c)
 	}
 	return <-s.digest
 }

@@ -20,6 +20,12 @@ const defaultMaxEntries = 8_000_000
 type Options struct {
 	DiffID     string // what the digest of the stream must be; empty: anything
 	MaxEntries int    // 0 means 8 million
+	// Extra, if set, adds files of the caller's to a layer: it is called with
+	// the layer's folder, still under a temporary name, when the tree is
+	// whole and its digest right. Only [Set.Add] calls it.
+	Extra func(folder string) error
+
+	recipe string // the folder to write a recipe into; empty: none
 
 	// For tests: as root, do as an ordinary account does; hide by names.
 	rootless, byName bool
@@ -28,6 +34,7 @@ type Options struct {
 // Result describes a layer that has been unpacked.
 type Result struct {
 	DiffID   string
+	TarSize  int64 // bytes of the stream
 	Size     int64 // bytes in regular files
 	Files    int64 // entries of all kinds
 	Opaque   bool  // the layer hides everything below it
@@ -71,6 +78,8 @@ func (e *readError) Unwrap() error { return e.cause }
 // the order of the stream; the contents of small files are written by others.
 type unpacker struct {
 	ctx      context.Context
+	stream   *stream
+	recipe   *recipe
 	tree     *tree
 	rootless bool
 	family   string // of overlay's attributes
@@ -86,7 +95,7 @@ type unpacker struct {
 	lastNode *node
 	parts    []string
 	byName   bool   // things hide by names; see byNameFile
-	large    []byte // buffer for large files
+	large    []byte // buffer for large files with holes
 
 	size, files int64
 }
@@ -102,21 +111,18 @@ func Unpack(ctx context.Context, dst string, r io.Reader, opt Options) (Result, 
 		return Result{}, err
 	}
 	defer u.tree.close()
-	s := newStream(ctx, r)
-	u.writers = startWriters(u, cancel)
-	err = u.entries(tar.NewReader(s))
-	if err == nil {
-		err = s.drain()
+	if opt.recipe != "" {
+		if u.recipe, err = newRecipe(opt.recipe, cancel); err != nil {
+			return Result{}, err
+		}
+		defer u.recipe.abandon()
 	}
-	if e := u.writers.wait(); e != nil {
-		err = e // it came first and ended the rest
-	}
-	if err != nil {
-		cancel(err)
-	}
-	digest := s.close()
+	digest, err := u.run(r, cancel)
 	if err == nil && opt.DiffID != "" && digest != opt.DiffID {
 		err = &DigestError{Want: opt.DiffID, Got: digest}
+	}
+	if err == nil {
+		err = u.recipe.finish()
 	}
 	if err == nil {
 		err = u.finish()
@@ -126,8 +132,26 @@ func Unpack(ctx context.Context, dst string, r io.Reader, opt Options) (Result, 
 	}
 	owners := Owners{}
 	u.tree.root.collectOwners(owners)
-	return Result{DiffID: digest, ByName: u.byName, Size: u.size, Files: u.files, Opaque: u.tree.root.opaque,
-		Rootless: u.rootless, Owners: owners}, nil
+	return Result{DiffID: digest, TarSize: u.stream.size, ByName: u.byName, Size: u.size, Files: u.files,
+		Opaque: u.tree.root.opaque, Rootless: u.rootless, Owners: owners}, nil
+}
+
+// run carries out the stream to its end and returns its digest.
+func (u *unpacker) run(r io.Reader, cancel context.CancelCauseFunc) (string, error) {
+	u.stream = newStream(u.ctx, r)
+	u.writers = startWriters(u, cancel)
+	t := &tarReader{s: u.stream, recipe: u.recipe}
+	err := u.entries(t)
+	if err == nil {
+		err = t.drain()
+	}
+	if e := u.writers.wait(); e != nil {
+		err = e // it came first and ended the rest
+	}
+	if err != nil {
+		cancel(err)
+	}
+	return u.stream.close(), err
 }
 
 func newUnpacker(ctx context.Context, dst string, opt Options) (*unpacker, error) {
@@ -155,9 +179,9 @@ func newUnpacker(ctx context.Context, dst string, opt Options) (*unpacker, error
 }
 
 // entries carries out the stream up to its end mark.
-func (u *unpacker) entries(tr *tar.Reader) error {
+func (u *unpacker) entries(t *tarReader) error {
 	for {
-		h, err := tr.Next()
+		h, err := t.next()
 		if err == io.EOF {
 			return nil
 		}
@@ -167,14 +191,11 @@ func (u *unpacker) entries(tr *tar.Reader) error {
 		if err != nil {
 			return &readError{err}
 		}
-		if h.Typeflag == tar.TypeXGlobalHeader {
-			continue
-		}
 		if u.left -= 1 + u.tree.made; u.left < 0 {
 			return errors.New("layer has too many entries")
 		}
 		u.tree.made = 0
-		if err := u.entry(h, tr); err != nil {
+		if err := u.entry(h, t); err != nil {
 			var e *readError
 			if errors.As(err, &e) {
 				return err
@@ -185,7 +206,7 @@ func (u *unpacker) entries(tr *tar.Reader) error {
 }
 
 // entry carries out one entry.
-func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
+func (u *unpacker) entry(h *tar.Header, t *tarReader) error {
 	parts, err := splitName(h.Name, u.parts)
 	if err != nil {
 		return err
@@ -216,7 +237,7 @@ func (u *unpacker) entry(h *tar.Header, content io.Reader) error {
 		return u.hide(dir, hides)
 	}
 	u.files++
-	return u.make(dir, base, h, content)
+	return u.make(dir, base, h, t)
 }
 
 // folder returns the folder that the entry base lies in. Streams name the
@@ -235,10 +256,10 @@ func (u *unpacker) folder(name, base string, parts []string) (*node, error) {
 }
 
 // make makes the entry base of the folder dir.
-func (u *unpacker) make(dir *node, base string, h *tar.Header, content io.Reader) error {
+func (u *unpacker) make(dir *node, base string, h *tar.Header, t *tarReader) error {
 	switch h.Typeflag {
-	case tar.TypeReg, tar.TypeRegA, tar.TypeCont, tar.TypeGNUSparse:
-		return u.makeFile(dir, base, h, content)
+	case tar.TypeReg, tar.TypeCont, tar.TypeGNUSparse:
+		return u.makeFile(dir, base, h, t)
 	case tar.TypeDir:
 		n, err := u.makeFolder(dir, base)
 		if err != nil {

@@ -357,7 +357,7 @@ func TestUnpackSparse(t *testing.T) {
 	}
 	h := tar.Header{Typeflag: tar.TypeGNUSparse, Name: "x", Size: maxSparse + 1}
 	u := &unpacker{}
-	if err := u.makeFile(&node{}, "x", &h, nil); err == nil || !strings.Contains(err.Error(), "holes") {
+	if err := u.makeFile(&node{}, "x", &h, &tarReader{sparse: tar.NewReader(nil)}); err == nil || !strings.Contains(err.Error(), "holes") {
 		t.Errorf("a file of holes: %v", err)
 	}
 }

@@ -23,7 +23,9 @@ type job struct {
 	base  string
 	name  string // as the stream spells it
 	attrs *attrs
-	buf   []byte
+	buf   []byte // the content
+	chunk *chunk // where that lies, or
+	own   []byte // the writers' buffer that it was copied to
 }
 
 // writers fill and close small files while the next ones are being made.
@@ -60,8 +62,11 @@ func (w *writers) run() {
 		if e := unix.Close(j.fd); err == nil {
 			err = e
 		}
-		if j.buf != nil {
-			w.bufs <- j.buf
+		if j.chunk != nil {
+			w.u.stream.release(j.chunk)
+		}
+		if j.own != nil {
+			w.bufs <- j.own
 		}
 		if err != nil {
 			w.fail(&EntryError{Name: j.name, Cause: err})
@@ -80,12 +85,12 @@ func (w *writers) fail(err error) {
 }
 
 // buffer returns room for the content of a small file.
-func (w *writers) buffer(size int64) []byte {
+func (w *writers) buffer() []byte {
 	b := <-w.bufs
 	if b == nil {
 		b = make([]byte, smallFile)
 	}
-	return b[:size]
+	return b
 }
 
 func (w *writers) put(j job) {
