@@ -14,7 +14,7 @@ import (
 )
 
 // auth answers the challenges of one endpoint and remembers what satisfied it:
-// a password for everything or a token for each repository.
+// a password for everything or a token for each scope of access.
 type auth struct {
 	ep     *endpoint
 	server string // under which credentials are stored
@@ -24,16 +24,16 @@ type auth struct {
 	cred    credential
 	credErr error
 	basic   string            // the header's value once the endpoint has asked for a password
-	tokens  map[string]string // by repository
+	tokens  map[string]string // by scope
 }
 
 // authorized makes a request with whatever authorization the endpoint wants.
 func (ep *endpoint) authorized(ctx context.Context, q call) (*http.Response, error) {
 	for attempt := 1; ; attempt++ {
-		sent := ep.auth.header(q.repo)
+		sent := ep.auth.header(q)
 		resp, err := ep.send(ctx, q, sent)
-		if err != nil {
-			return nil, err
+		if err != nil || !ep.own(q) {
+			return resp, err
 		}
 		header := resp.Header
 		if resp.StatusCode != http.StatusUnauthorized {
@@ -49,7 +49,7 @@ func (ep *endpoint) authorized(ctx context.Context, q call) (*http.Response, err
 		if attempt == 3 {
 			return resp, nil
 		}
-		again, err := ep.auth.answer(ctx, header, q.repo, sent)
+		again, err := ep.auth.answer(ctx, header, q.scope, sent)
 		if err != nil || !again {
 			if err != nil {
 				discard(resp)
@@ -76,11 +76,15 @@ func (ep *endpoint) knock(ctx context.Context) (http.Header, error) {
 	return resp.Header, nil
 }
 
-// header returns the authorization to send for a repository, if one is known.
-func (a *auth) header(repo string) string {
+// header returns the authorization to send with a call, if one is known. None
+// goes to another host, where a registry may want its uploads.
+func (a *auth) header(q call) string {
+	if !a.ep.own(q) {
+		return ""
+	}
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if t := a.tokens[repo]; t != "" {
+	if t := a.tokens[q.scope]; t != "" {
 		return "Bearer " + t
 	}
 	return a.basic
@@ -106,23 +110,23 @@ func (a *auth) credential(ctx context.Context) credential {
 
 // answer finds the authorization that a challenge asks for. It reports whether
 // to try again: not when what was sent is already the best there is.
-func (a *auth) answer(ctx context.Context, header http.Header, repo, sent string) (again bool, err error) {
+func (a *auth) answer(ctx context.Context, header http.Header, scope, sent string) (again bool, err error) {
 	a.mu.Lock()
 	defer a.mu.Unlock()
-	if t := a.tokens[repo]; t != "" && sent != "Bearer "+t {
+	if t := a.tokens[scope]; t != "" && sent != "Bearer "+t {
 		return true, nil // another request has just fetched a new token
 	}
 	challenges := parseChallenges(header.Values("WWW-Authenticate"))
 	for _, ch := range challenges {
 		if ch.scheme == "bearer" && ch.params["realm"] != "" {
-			token, err := a.fetchToken(ctx, ch, repo)
+			token, err := a.fetchToken(ctx, ch, scope)
 			if err != nil {
 				return false, err
 			}
 			if a.tokens == nil {
 				a.tokens = map[string]string{}
 			}
-			a.tokens[repo] = token
+			a.tokens[scope] = token
 			return "Bearer "+token != sent, nil
 		}
 	}
@@ -143,9 +147,15 @@ func basicHeader(c credential) string {
 	return "Basic " + base64.StdEncoding.EncodeToString([]byte(c.user+":"+c.password))
 }
 
-// fetchToken gets a token for reading repo from the server that the challenge
-// names. The lock is held: others that need one wait for it.
-func (a *auth) fetchToken(ctx context.Context, ch challenge, repo string) (string, error) {
+// pullScope is the right to read a repository, in the words of token servers.
+func pullScope(repo string) string { return "repository:" + repo + ":pull" }
+
+// pushScope is the right to read and write a repository.
+func pushScope(repo string) string { return pullScope(repo) + ",push" }
+
+// fetchToken gets a token from the server that the challenge names. The lock
+// is held: others that need one wait for it.
+func (a *auth) fetchToken(ctx context.Context, ch challenge, want string) (string, error) {
 	c := a.credential(ctx)
 	if c.token != "" {
 		return c.token, nil
@@ -157,9 +167,12 @@ func (a *auth) fetchToken(ctx context.Context, ch challenge, repo string) (strin
 	if realm.Scheme == "http" && !c.empty() && !isLoopback(realm.Host) && !a.ep.client.insecure.has(realm.Host) {
 		return "", fail(ErrRegistry, nil, "%s wants the password sent in the clear to %s: list that host in \"insecure-registries\" to allow it", a.ep.label(), realm.Host)
 	}
+	// For reading, the registry knows better what the repository is called:
+	// a mirror may have it elsewhere. For writing, its word is about the one
+	// request, and the token should do for all of the push.
 	scope := ch.params["scope"]
-	if scope == "" && repo != "" {
-		scope = "repository:" + repo + ":pull"
+	if scope == "" || strings.Contains(want, ":pull,push") {
+		scope = want
 	}
 	if c.identity != "" {
 		token, err := a.postToken(ctx, realm, ch.params["service"], scope, c)

@@ -183,7 +183,7 @@ func (b *blob) connect() error {
 	q := call{
 		method: http.MethodGet,
 		path:   b.ref.Path + "/blobs/" + b.desc.Digest,
-		repo:   b.ref.Path,
+		scope:  pullScope(b.ref.Path),
 		wait:   b.client.patience.blob,
 	}
 	if b.off > 0 {

@@ -42,6 +42,7 @@ type Client struct {
 	creds    *credentialFile
 	http     *http.Client
 	patience patience
+	chunk    int // bytes in one request of an upload
 	dial     func(ctx context.Context, network, addr string) (net.Conn, error)
 
 	mu         sync.Mutex
@@ -85,6 +86,7 @@ func New(opt Options) (*Client, error) {
 		endpoints:  map[string][]*endpoint{},
 		preferred:  map[string]*endpoint{},
 		transports: map[string]*http.Transport{},
+		chunk:      chunkSize,
 		patience: patience{
 			dial: 15 * time.Second, tls: 15 * time.Second, header: time.Minute, blob: 5 * time.Minute,
 			idle: 30 * time.Second, backoff: 250 * time.Millisecond, longest: 30 * time.Second, tries: 6, outage: 2 * time.Minute,

@@ -13,6 +13,7 @@ import (
 	"strconv"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"berth/internal/registry/ref"
@@ -92,13 +93,18 @@ func hostname(host string) string {
 
 // call is one question to an endpoint.
 type call struct {
-	method string
-	path   string // below /v2/
-	query  string
-	header map[string]string
-	repo   string // the repository that it reads
-	wait   time.Duration
-	once   bool // do not ask again when it fails
+	method  string
+	path    string // below /v2/
+	query   string
+	address string // in place of path and query: where the registry has sent us
+	header  map[string]string
+	scope   string // the access that it needs
+	wait    time.Duration
+	once    bool // do not ask again when it fails
+	// body returns what is sent, from its beginning; nil sends nothing. Its
+	// length is negative when it is not known.
+	body   func() (io.ReadCloser, error)
+	length int64
 }
 
 // do asks and returns the answer when it is one of success; else an error
@@ -135,6 +141,15 @@ func (ep *endpoint) do(ctx context.Context, q call) (*http.Response, error) {
 			return nil, err
 		}
 	}
+}
+
+// own reports whether a call goes to the endpoint itself.
+func (ep *endpoint) own(q call) bool {
+	if q.address == "" {
+		return true
+	}
+	u, err := url.Parse(q.address)
+	return err == nil && strings.TrimSuffix(u.Host, ":443") == strings.TrimSuffix(ep.host, ":443")
 }
 
 // speaker names who gave an answer: the endpoint, or a host that it sends to.
@@ -250,11 +265,18 @@ func discard(resp *http.Response) {
 
 func (ep *endpoint) sendBy(ctx context.Context, scheme string, q call, authorization string) (*http.Response, error) {
 	ctx, cancel := context.WithCancelCause(ctx)
-	address := scheme + "://" + ep.host + "/" + ep.prefix + "v2/" + q.path
-	if q.query != "" {
-		address += "?" + q.query
+	address := q.address
+	if address == "" {
+		address = scheme + "://" + ep.host + "/" + ep.prefix + "v2/" + q.path
+		if q.query != "" {
+			address += "?" + q.query
+		}
 	}
 	req, err := http.NewRequestWithContext(ctx, q.method, address, nil)
+	if err == nil && q.body != nil {
+		req.GetBody, req.ContentLength = q.body, q.length
+		req.Body, err = q.body()
+	}
 	if err != nil {
 		cancel(nil)
 		return nil, err
@@ -276,7 +298,22 @@ func (c *Client) roundTrip(req *http.Request, cancel context.CancelCauseFunc, wa
 	}
 	req.Header.Set("User-Agent", c.opt.UserAgent)
 	alarm := time.AfterFunc(wait, func() { cancel(errSilent) })
+	var answered atomic.Bool
+	if open := req.GetBody; open != nil {
+		// What the other side takes is a sign of life, too.
+		taken := func() {
+			if !answered.Load() {
+				alarm.Reset(wait)
+			}
+		}
+		req.Body = &sending{req.Body, taken}
+		req.GetBody = func() (io.ReadCloser, error) {
+			b, err := open()
+			return &sending{b, taken}, err
+		}
+	}
 	resp, err := c.http.Do(req)
+	answered.Store(true)
 	alarm.Stop()
 	if err != nil {
 		if context.Cause(req.Context()) == errSilent {
@@ -287,6 +324,17 @@ func (c *Client) roundTrip(req *http.Request, cancel context.CancelCauseFunc, wa
 	}
 	resp.Body = &body{ReadCloser: resp.Body, cancel: cancel, idle: c.patience.idle}
 	return resp, nil
+}
+
+// sending is the body of a request that tells when more of it is wanted.
+type sending struct {
+	io.ReadCloser
+	taken func()
+}
+
+func (s *sending) Read(p []byte) (int, error) {
+	s.taken()
+	return s.ReadCloser.Read(p)
 }
 
 // body is the body of an answer that fails when no byte comes for a while.

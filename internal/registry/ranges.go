@@ -134,7 +134,7 @@ func (g *Ranges) fromRegistry(ctx context.Context, ep *endpoint, off, n int64, w
 	resp, err := ep.do(ctx, call{
 		method: http.MethodGet,
 		path:   g.ref.Path + "/blobs/" + g.desc.Digest,
-		repo:   g.ref.Path,
+		scope:  pullScope(g.ref.Path),
 		header: g.header(off, n),
 		wait:   wait,
 		once:   true,

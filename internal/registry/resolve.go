@@ -61,7 +61,7 @@ func (c *Client) Head(ctx context.Context, r ref.Ref) (digest string, err error)
 		resp, err := ep.do(ctx, call{
 			method: http.MethodHead,
 			path:   r.Path + "/manifests/" + target(r),
-			repo:   r.Path,
+			scope:  pullScope(r.Path),
 			header: map[string]string{"Accept": acceptManifests},
 		})
 		if err != nil {
@@ -124,7 +124,7 @@ func (ep *endpoint) document(ctx context.Context, r ref.Ref, size int64) (*docum
 	resp, err := ep.do(ctx, call{
 		method: http.MethodGet,
 		path:   r.Path + "/manifests/" + target(r),
-		repo:   r.Path,
+		scope:  pullScope(r.Path),
 		header: map[string]string{"Accept": acceptManifests},
 	})
 	if err != nil {

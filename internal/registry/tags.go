@@ -31,7 +31,7 @@ func (ep *endpoint) tags(ctx context.Context, r ref.Ref) ([]string, error) {
 	var tags []string
 	query := "n=1000"
 	for range maxTagPages {
-		resp, err := ep.do(ctx, call{method: http.MethodGet, path: r.Path + "/tags/list", query: query, repo: r.Path})
+		resp, err := ep.do(ctx, call{method: http.MethodGet, path: r.Path + "/tags/list", query: query, scope: pullScope(r.Path)})
 		if err != nil {
 			return nil, ep.noTags(r, err)
 		}

@@ -22,8 +22,11 @@ type Fake struct {
 	mu        sync.Mutex
 	hook      Hook
 	manifests map[string]manifest // by "repo/tag" and "repo/digest"
-	blobs     map[string][]byte
+	blobs     map[string][]byte   // by digest: in every repository; by "repo@digest": in one
 	seen      []string
+	quirks    Quirks
+	uploads   map[string]*upload
+	lastID    int
 }
 
 type manifest struct {
@@ -99,7 +102,15 @@ func (f *Fake) ServeHTTP(w http.ResponseWriter, r *http.Request) {
 // Serve answers as a well-behaved registry does.
 func (f *Fake) Serve(w http.ResponseWriter, r *http.Request) {
 	path := strings.TrimPrefix(r.URL.Path, "/v2/")
+	if repo, id, ok := strings.Cut(path, "/blobs/uploads/"); ok {
+		f.serveUpload(w, r, repo, id)
+		return
+	}
 	if repo, name, ok := strings.Cut(path, "/manifests/"); ok {
+		if r.Method == http.MethodPut {
+			f.putManifest(w, r, repo, name)
+			return
+		}
 		f.mu.Lock()
 		m, ok := f.manifests[repo+"/"+name]
 		f.mu.Unlock()
@@ -112,10 +123,8 @@ func (f *Fake) Serve(w http.ResponseWriter, r *http.Request) {
 		http.ServeContent(w, r, "", time.Time{}, bytes.NewReader(m.raw))
 		return
 	}
-	if _, digest, ok := strings.Cut(path, "/blobs/"); ok {
-		f.mu.Lock()
-		b, ok := f.blobs[digest]
-		f.mu.Unlock()
+	if repo, digest, ok := strings.Cut(path, "/blobs/"); ok {
+		b, ok := f.Blob(repo, digest)
 		if !ok {
 			Refuse(w, http.StatusNotFound, "BLOB_UNKNOWN", "blob unknown to registry")
 			return
