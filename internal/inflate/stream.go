@@ -1,0 +1,134 @@
+package inflate
+
+import (
+	"fmt"
+	"io"
+)
+
+// A stream is the decoder in order: the goroutine that knows where it is and
+// what came before, and whose output is what the Reader hands out.
+type stream struct {
+	r    *Reader
+	d    *decoder
+	seg  *segment // the one d reads
+	next int      // number of the segment after it
+
+	from int // d.out[from:d.w] is decoded and not sent
+	ends []memberEnd
+}
+
+func newStream(r *Reader) *stream {
+	s := &stream{r: r}
+	s.d = newDecoder(s.more)
+	return s
+}
+
+// more gives d the next segment; waiting for the network is no work.
+func (s *stream) more() []byte {
+	if s.seg != nil {
+		s.r.feed.drop(s.seg)
+	}
+	s.r.feed.pass(s.next)
+	s.r.opt.Gate.leave()
+	s.seg = s.r.feed.use(s.next)
+	s.r.opt.Gate.enter()
+	if s.seg == nil {
+		return nil
+	}
+	s.next++
+	return s.seg.data
+}
+
+// run decodes the whole source.
+func (s *stream) run() {
+	defer close(s.r.queue)
+	s.r.opt.Gate.enter()
+	defer s.r.opt.Gate.leave()
+	s.newBuffer()
+	for members := 0; ; members++ {
+		err := s.member()
+		if err == nil {
+			continue
+		}
+		if fault := s.r.feed.sourceErr(); fault != nil {
+			err = fault
+		} else if err == io.EOF && members > 0 {
+			err = nil
+		} else {
+			err = explain(err, members)
+		}
+		s.send(err)
+		return
+	}
+}
+
+// explain makes an error of the decoder one for people.
+func explain(err error, members int) error {
+	switch {
+	case err == io.EOF:
+		return fmt.Errorf("no gzip data: the input is empty: %w", io.ErrUnexpectedEOF)
+	case err == io.ErrUnexpectedEOF:
+		return fmt.Errorf("gzip data end too early: %w", err)
+	case members > 0:
+		return fmt.Errorf("after %d gzip members (zeros or other data after the last one are not allowed): %w", members, err)
+	}
+	return err
+}
+
+// member decodes one gzip member. It returns io.EOF if there is none.
+func (s *stream) member() error {
+	if err := s.d.memberHeader(); err != nil {
+		return err
+	}
+	s.d.start()
+	for {
+		switch s.d.run() {
+		case statusFull:
+			if !s.send(nil) {
+				return ErrClosed
+			}
+		case statusBlock:
+		case statusFailed:
+			return s.d.err
+		case statusEnd:
+			end, err := s.d.memberTrailer()
+			if err != nil {
+				return err
+			}
+			end.at = s.d.w - s.from
+			s.ends = append(s.ends, end)
+			return nil
+		}
+	}
+}
+
+// send queues what is decoded, and with it the error that ends the stream; it
+// reports false if the reader was closed. Waiting for the caller is no work.
+func (s *stream) send(err error) bool {
+	p := &piece{buf: s.d.out, data: s.d.out[s.from:s.d.w], ends: s.ends, err: err}
+	s.ends = nil
+	if err == nil {
+		s.newBuffer() // while p is still ours: it holds the history
+	}
+	s.r.opt.Gate.leave()
+	defer s.r.opt.Gate.enter()
+	select {
+	case s.r.queue <- p:
+		return true
+	case <-s.r.stop:
+		return false
+	}
+}
+
+// newBuffer gives d a buffer that begins with the last 32 KiB of the old one.
+func (s *stream) newBuffer() {
+	d := s.d
+	buf := s.r.pool.get()
+	if old := d.out; old != nil {
+		keep := min(window, d.w)
+		copy(buf[window-keep:window], old[d.w-keep:d.w])
+		d.low = max(window-keep, d.low-(d.w-window))
+	}
+	d.out, d.w, d.limit = buf, window, window+s.r.opt.piece
+	s.from = d.w
+}

@@ -1,0 +1,3 @@
+package inflate
+
+func (d *decoder) fastWide() bool { d.symbol(); return false }
