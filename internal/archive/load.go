@@ -3,12 +3,10 @@ package archive
 import (
 	"archive/tar"
 	"bufio"
-	"bytes"
 	"cmp"
 	"context"
 	"crypto/sha256"
 	"encoding/hex"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"hash"
@@ -329,6 +327,18 @@ func (c *counted) Read(b []byte) (int, error) {
 	return n, err
 }
 
+// copyVerified copies a file that must have a digest.
+func copyVerified(w io.Writer, r io.Reader, digest string) error {
+	sum := sha256.New()
+	if _, err := io.CopyBuffer(io.MultiWriter(w, sum), struct{ io.Reader }{r}, make([]byte, 256<<10)); err != nil {
+		return err
+	}
+	if got := "sha256:" + hex.EncodeToString(sum.Sum(nil)); got != digest {
+		return fmt.Errorf("the kept blob %s is damaged: its digest is %s", digest, got)
+	}
+	return nil
+}
+
 func (c *counted) digest() string { return hex.EncodeToString(c.sum.Sum(nil)) }
 
 // shortID is what progress calls a layer: 12 digits of a digest, if there are
@@ -389,11 +399,7 @@ func newManifest(config []byte, diffIDs []string, size func(diffID string) int64
 	for _, id := range diffIDs {
 		m.Layers = append(m.Layers, store.Descriptor{MediaType: store.MediaTypeLayer, Digest: id, Size: size(id)})
 	}
-	var b bytes.Buffer
-	enc := json.NewEncoder(&b)
-	enc.SetEscapeHTML(false)
-	err := enc.Encode(m)
-	return bytes.TrimSpace(b.Bytes()), err
+	return encode(m)
 }
 
 // IsFull reports whether an error means that the disk or a quota is full.
