@@ -66,7 +66,7 @@ func PushBig(base, storage, cache string, log io.Writer) error {
 	}
 	// The registry has them now: twice a gigabyte is enough.
 	for _, l := range append(layers, weights) {
-		err = errors.Join(err, os.Remove(l.file))
+		err = errors.Join(err, os.Remove(l.file), os.Remove(strings.TrimSuffix(l.file, ".tar.gz")+".json"))
 	}
 	return err
 }

@@ -3,6 +3,7 @@ package main
 import (
 	"context"
 	"encoding/json"
+	"errors"
 	"fmt"
 	"io"
 	"net/http"
@@ -52,7 +53,7 @@ func (b *bench) tools() []tool {
 			one.repo = t.make
 		}
 		tools = append(tools, one)
-		if out, err := exec.Command(t.program, "--version").Output(); err == nil {
+		if out, err := exec.Command(t.program, "--version").Output(); err == nil && t.program != "gzip" {
 			first, _, _ := strings.Cut(string(out), "\n")
 			fmt.Printf("  %s: %s\n", one.name, first)
 		}
@@ -118,9 +119,19 @@ func (b *bench) docker(name, registry string, containerdStore bool) tool {
 		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 			return nil, nil, err
 		}
-		return b.daemon(exec.Command("dockerd", "--config-file", conf, "--data-root", filepath.Join(store, "data"), "--exec-root", filepath.Join(store, "exec"),
+		stop, pids, err := b.daemon(exec.Command("dockerd", "--config-file", conf, "--data-root", filepath.Join(store, "data"), "--exec-root", filepath.Join(store, "exec"),
 			"--pidfile", filepath.Join(store, "d.pid"), "--host", sock(store), "--bridge", "none", "--iptables=false", "--ip6tables=false", "--log-level", "error"),
 			func() error { return exec.Command("docker", "--host", sock(store), "version").Run() })
+		if err != nil || !containerdStore {
+			return stop, pids, err
+		}
+		// An older docker takes the wish and ignores it.
+		info, _ := exec.Command("docker", "--host", sock(store), "info", "-f", "{{.DriverStatus}}").Output()
+		if !strings.Contains(string(info), "io.containerd.snapshotter") {
+			stop()
+			return nil, nil, errors.New("this docker does not know it")
+		}
+		return stop, pids, nil
 	}
 	t.pull = func(store string) *exec.Cmd {
 		return exec.Command("docker", "--host", sock(store), "pull", "-q", registry+"/"+b.image)
