@@ -13,7 +13,7 @@ import (
 // or along an arrow of its row.
 var rooms = map[string][]string{
 	// faces
-	"cmd/berth":        {"internal/cli", "internal/hello", "internal/shim", "internal/remote", "internal/remote/serve"}, // the last three without embedded stages
+	"cmd/berth":        {"internal/cli", "internal/hello", "internal/transfer", "internal/shim", "internal/remote", "internal/remote/serve"}, // the last three without embedded stages
 	"cmd/berth-shim":   {"internal/shim"},
 	"cmd/berth-remote": {"internal/remote/serve"},
 	"internal/cli": {

@@ -32,6 +32,7 @@ func nouns() []noun {
 func verbs() []verb {
 	return []verb{
 		{names("container attach", "attach"), "Attach local standard input, output, and error streams to a running container", (*app).attachCommand},
+		{names("container cp", "cp"), "Copy files/folders between a container and the local filesystem", (*app).cpCommand},
 		{names("container create", "create"), "Create a new container", (*app).createCommand},
 		{names("container exec", "exec"), "Execute a command in a running container", (*app).execCommand},
 		{names("container inspect"), "Display detailed information on one or more containers", (*app).containerInspectCommand},

@@ -1,0 +1,135 @@
+package transfer
+
+import (
+	"context"
+	"encoding/json"
+	"errors"
+	"io/fs"
+	"os"
+
+	"golang.org/x/sys/unix"
+)
+
+// Arg0 is the name that the stage is started under.
+const Arg0 = "berth-transfer"
+
+// Descriptors that the stage inherits besides its streams.
+const (
+	controlFD = 3 // a socket with requests and replies, JSON
+	rootFD    = 4 // the root of a running container
+)
+
+// request is one question to the stage. Exactly one field is set; the first
+// request is Begin. After a Get the stream comes on standard output, which is
+// closed behind it, and after a Put it is read from standard input.
+type request struct {
+	Begin *begin      `json:"begin,omitempty"`
+	Stat  *string     `json:"stat,omitempty"`
+	Get   *getRequest `json:"get,omitempty"`
+	Put   *putRequest `json:"put,omitempty"`
+}
+
+// begin says where the root is: inherited, or to be mounted.
+type begin struct {
+	Layout  *Layout  `json:"layout,omitempty"`
+	Volumes []string `json:"volumes,omitempty"`
+}
+
+type getRequest struct {
+	Path string `json:"path"`
+	Name string `json:"name"`
+}
+
+type putRequest struct {
+	Dir     string        `json:"dir"`
+	Options UnpackOptions `json:"options"`
+}
+
+type reply struct {
+	Failure  *Failure  `json:"failure,omitempty"`
+	Stat     *Stat     `json:"stat,omitempty"`
+	Bytes    int64     `json:"bytes,omitempty"`
+	Unpacked *Unpacked `json:"unpacked,omitempty"`
+}
+
+// Failure is an error that has come from another process. It is what its kind
+// says for [errors.Is].
+type Failure struct {
+	Text string `json:"text"`
+	Kind string `json:"kind,omitempty"`
+}
+
+func (f *Failure) Error() string { return f.Text }
+
+func (f *Failure) Unwrap() error {
+	for _, k := range kinds() {
+		if f.Kind == k.Error() {
+			return k
+		}
+	}
+	return nil
+}
+
+func kinds() []error {
+	return []error{ErrNotFound, ErrNotFolder, ErrReadOnlyRoot, ErrReadOnlyPart, fs.ErrPermission}
+}
+
+func failureOf(err error) *Failure {
+	if err == nil {
+		return nil
+	}
+	f := &Failure{Text: err.Error()}
+	for _, k := range kinds() {
+		if errors.Is(err, k) {
+			f.Kind = k.Error()
+		}
+	}
+	return f
+}
+
+// Main is the stage: a process in namespaces of its own, which ends with its
+// caller. It returns the exit code.
+func Main() int {
+	unix.CloseOnExec(controlFD)
+	control := os.NewFile(controlFD, "control")
+	in, out := json.NewDecoder(control), json.NewEncoder(control)
+	var root *Root
+	for {
+		var q request
+		if err := in.Decode(&q); err != nil {
+			return 0 // our caller is done, or gone
+		}
+		if q.Begin == nil && root == nil {
+			return 1
+		}
+		var a reply
+		var err error
+		switch {
+		case q.Begin != nil:
+			root, err = q.Begin.open()
+		case q.Stat != nil:
+			var st Stat
+			st, err = root.Stat(*q.Stat)
+			a.Stat = &st
+		case q.Get != nil:
+			a.Bytes, err = root.Pack(context.Background(), os.Stdout, q.Get.Path, q.Get.Name)
+			os.Stdout.Close()
+		case q.Put != nil:
+			var u Unpacked
+			u, err = root.Unpack(context.Background(), os.Stdin, q.Put.Dir, q.Put.Options)
+			a.Unpacked = &u
+		}
+		a.Failure = failureOf(err)
+		if err := out.Encode(&a); err != nil {
+			return 1
+		}
+	}
+}
+
+func (b *begin) open() (*Root, error) {
+	if b.Layout != nil {
+		return b.Layout.mount()
+	}
+	unix.CloseOnExec(rootFD)
+	return NewRoot(rootFD, b.Volumes), nil
+}
