@@ -44,8 +44,22 @@ type saving struct {
 }
 
 // Save writes images as one archive to w. Everything that can be known to be
-// missing is told before the first byte.
+// missing is told before the first byte. What is being written stays, also if
+// an image is removed meanwhile.
 func Save(ctx context.Context, s *store.Store, images []Chosen, w io.Writer) error {
+	var needed []string
+	for _, c := range images {
+		blobs, err := s.Blobs(c.Image)
+		if err != nil {
+			return err
+		}
+		needed = slices.Concat(needed, c.Image.Layers, slices.Collect(maps.Keys(blobs)))
+	}
+	lease, err := s.Lease(needed)
+	if err != nil {
+		return err
+	}
+	defer lease.Close()
 	v := &saving{store: s, layers: layer.Open(s.Dir()), docs: map[string]blob{}, bulk: map[string]blob{}, repos: map[string]map[string]string{}}
 	for _, c := range images {
 		if err := v.add(c); err != nil {

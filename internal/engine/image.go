@@ -10,8 +10,8 @@ import (
 	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/storage"
 
+	"berth/internal/archive"
 	"berth/internal/hello"
-	"berth/internal/registry/platform"
 	"berth/internal/registry/ref"
 	"berth/internal/store"
 )
@@ -33,8 +33,12 @@ func imageError(text string, err error) error {
 	switch {
 	case errors.Is(err, store.ErrNotFound):
 		return noImage(text)
-	case errors.Is(err, store.ErrAmbiguous):
+	case errors.Is(err, store.ErrAmbiguous), errors.Is(err, store.ErrFilter):
 		return &Error{Kind: ErrInvalid, Text: err.Error()}
+	}
+	var other *archive.PlatformError
+	if errors.As(err, &other) {
+		return &Error{Kind: ErrNotFound, Text: err.Error()}
 	}
 	return err
 }
@@ -100,19 +104,9 @@ func pullStatus(res PullResult) string {
 // asked for. An image whose layers were removed by hand counts as missing, so
 // that it is pulled again.
 func (e *Engine) usableImage(name, platformName string) (store.Image, error) {
-	img, err := e.image(name)
+	img, err := e.imageOn(name, platformName)
 	if err != nil {
 		return img, err
-	}
-	if platformName != "" {
-		want, err := platform.Parse(platformName)
-		if err != nil {
-			return img, &Error{Kind: ErrInvalid, Text: err.Error()}
-		}
-		p := img.Platform()
-		if have := platform.New(p.OS, p.Architecture, p.Variant); want.Fit(have) == 0 {
-			return img, &Error{Kind: ErrNotFound, Text: fmt.Sprintf("image with reference %s was found but its platform (%s) does not match the specified platform (%s)", name, have, want)}
-		}
 	}
 	if _, err := e.stack(img.Layers); err != nil {
 		return img, &Error{Kind: ErrNotFound, Text: fmt.Sprintf("image %s is not whole: %v", name, err)}

@@ -2,13 +2,10 @@ package engine
 
 import (
 	"context"
-	"fmt"
 	"io"
-	"slices"
 
 	"berth/internal/archive"
 	"berth/internal/change"
-	"berth/internal/registry/platform"
 	"berth/internal/registry/ref"
 	"berth/internal/store"
 )
@@ -18,92 +15,22 @@ import (
 func (e *Engine) ImageSave(ctx context.Context, names []string, platformName string, w io.Writer) error {
 	var chosen []archive.Chosen
 	for _, n := range names {
-		c, err := e.choose(n, platformName)
-		if err != nil {
-			return err
-		}
-		for _, one := range c {
-			i := slices.IndexFunc(chosen, func(old archive.Chosen) bool { return old.Image.ID == one.Image.ID })
-			if i < 0 {
-				chosen = append(chosen, one)
-				continue
-			}
-			chosen[i].Names = slices.Compact(slices.Sorted(slices.Values(append(chosen[i].Names, one.Names...))))
+		var err error
+		if chosen, err = archive.Choose(e.images, n, platformName, chosen); err != nil {
+			return imageError(n, err)
 		}
 	}
-	// A lease keeps what is being written; the names may go meanwhile.
-	var needed []string
-	for _, c := range chosen {
-		needed = append(needed, c.Image.Layers...)
-		blobs, err := e.images.Blobs(c.Image)
-		if err != nil {
-			return err
-		}
-		for digest := range blobs {
-			needed = append(needed, digest)
-		}
-	}
-	lease, err := e.images.Lease(needed)
-	if err != nil {
-		return err
-	}
-	defer lease.Close()
 	return archive.Save(ctx, e.images, chosen, w)
-}
-
-// choose returns the images that a word on the command line of save stands for.
-func (e *Engine) choose(text, platformName string) ([]archive.Chosen, error) {
-	r, err := ref.ParseName(text)
-	if err == nil && r.Tag == "" && r.Digest == "" {
-		images, err := e.images.Images()
-		if err != nil {
-			return nil, err
-		}
-		var out []archive.Chosen
-		for _, img := range images {
-			names := slices.DeleteFunc(slices.Clone(img.Names), func(n string) bool { return repositoryOf(n) != r.Name() })
-			if len(names) == 0 || platformName != "" && checkPlatform(img, platformName) != nil {
-				continue
-			}
-			out = append(out, archive.Chosen{Image: img, Names: names})
-		}
-		if len(out) > 0 {
-			return out, nil
-		}
-	}
-	img, err := e.imageOn(text, platformName)
-	if err != nil {
-		return nil, err
-	}
-	c := archive.Chosen{Image: img}
-	if name, ok := nameMeant(img, text); ok && r.Digest == "" {
-		c.Names = []string{name}
-	}
-	return []archive.Chosen{c}, nil
 }
 
 // imageOn returns the image that text names if it is for a platform; empty is
 // any.
 func (e *Engine) imageOn(text, platformName string) (store.Image, error) {
 	img, err := e.image(text)
-	if err == nil && platformName != "" {
-		if err := checkPlatform(img, platformName); err != nil {
-			return img, &Error{Kind: ErrNotFound, Text: fmt.Sprintf("image with reference %s was found but %v", text, err)}
-		}
+	if err == nil {
+		err = imageError(text, archive.Fits(img, text, platformName))
 	}
 	return img, err
-}
-
-func checkPlatform(img store.Image, name string) error {
-	want, err := platform.Parse(name)
-	if err != nil {
-		return err
-	}
-	p := img.Platform()
-	if have := platform.New(p.OS, p.Architecture, p.Variant); want.Fit(have) == 0 {
-		return fmt.Errorf("its platform (%s) does not match the specified platform (%s)", have, want)
-	}
-	return nil
 }
 
 // Loaded is an image that came with an archive.

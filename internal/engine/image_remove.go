@@ -229,9 +229,9 @@ func (e *Engine) dropLayers(imageID string) error {
 // until.
 func (e *Engine) ImagePrune(ctx context.Context, all bool, filters map[string][]string) (image.PruneReport, error) {
 	var rep image.PruneReport
-	match, err := e.imageFilter(filters, "dangling", "label", "label!", "until")
+	match, err := e.images.Filter(filters, "dangling", "label", "label!", "until")
 	if err != nil {
-		return rep, err
+		return rep, imageError("", err)
 	}
 	all = all || slices.ContainsFunc(filters["dangling"], isFalse)
 	r, err := e.withRemover(func(r *remover) error {

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"fmt"
 	"io/fs"
+	"os"
 	"time"
 
 	"berth/internal/state"
@@ -61,4 +62,22 @@ func (s *Store) LayerSize(img Image) int64 {
 		}
 	}
 	return n
+}
+
+// Layers returns the records of all unpacked layers by their diff IDs.
+func (s *Store) Layers() (map[string]LayerMeta, error) {
+	entries, err := os.ReadDir(s.dir.Path("layers"))
+	if err != nil {
+		return nil, err
+	}
+	out := make(map[string]LayerMeta, len(entries))
+	for _, e := range entries {
+		if !isHex64(e.Name()) {
+			continue // a claim
+		}
+		if m, err := ReadLayerMeta(s.dir, "sha256:"+e.Name()); err == nil {
+			out["sha256:"+e.Name()] = m
+		}
+	}
+	return out, nil
 }
