@@ -3,7 +3,6 @@ package engine
 import (
 	"context"
 	"os"
-	"slices"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
