@@ -13,7 +13,6 @@ import (
 	"slices"
 	"strings"
 	"syscall"
-	"time"
 
 	"berth/test/lab"
 )
@@ -111,31 +110,23 @@ func (b *bench) skopeo(registry string) tool {
 // docker has a daemon of its own that touches no network and no other daemon.
 // Since release 29 it keeps images in containerd's store by default.
 func (b *bench) docker(name, registry string, containerdStore bool) tool {
-	sock := func(store string) string { return "unix://" + filepath.Join(store, "d.sock") }
 	t := tool{name: name}
-	t.start = func(store string) (func(), []int, error) {
-		conf := filepath.Join(store, "daemon.json")
-		text := fmt.Sprintf(`{"features":{"containerd-snapshotter":%t}}`, containerdStore)
-		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
+	var docker func(args ...string) *exec.Cmd
+	t.start = func(store string) (stop func(), daemons []int, err error) {
+		var d *lab.Daemon
+		d, docker, err = lab.StartDocker(store, fmt.Sprintf(`{"features":{"containerd-snapshotter":%t}}`, containerdStore))
+		if err != nil {
 			return nil, nil, err
 		}
-		stop, pids, err := b.daemon(exec.Command("dockerd", "--config-file", conf, "--data-root", filepath.Join(store, "data"), "--exec-root", filepath.Join(store, "exec"),
-			"--pidfile", filepath.Join(store, "d.pid"), "--host", sock(store), "--bridge", "none", "--iptables=false", "--ip6tables=false", "--log-level", "error"),
-			func() error { return exec.Command("docker", "--host", sock(store), "version").Run() })
-		if err != nil || !containerdStore {
-			return stop, pids, err
-		}
 		// An older docker takes the wish and ignores it.
-		info, _ := exec.Command("docker", "--host", sock(store), "info", "-f", "{{.DriverStatus}}").Output()
-		if !strings.Contains(string(info), "io.containerd.snapshotter") {
-			stop()
+		info, _ := docker("info", "-f", "{{.DriverStatus}}").Output()
+		if containerdStore && !strings.Contains(string(info), "io.containerd.snapshotter") {
+			d.Stop()
 			return nil, nil, errors.New("this docker does not know it")
 		}
-		return stop, pids, nil
+		return d.Stop, []int{d.PID}, nil
 	}
-	t.pull = func(store string) *exec.Cmd {
-		return exec.Command("docker", "--host", sock(store), "pull", "-q", registry+"/"+b.image)
-	}
+	t.pull = func(string) *exec.Cmd { return docker("pull", "-q", registry+"/"+b.image) }
 	return t
 }
 
@@ -150,46 +141,17 @@ func (b *bench) containerd(registry string) tool {
 		if err := os.WriteFile(conf, []byte(text), 0o600); err != nil {
 			return nil, nil, err
 		}
-		return b.daemon(exec.Command("containerd", "--config", conf, "--log-level", "error"),
+		d, err := lab.StartDaemon(exec.Command("containerd", "--config", conf, "--log-level", "error"),
 			func() error { return exec.Command("ctr", "-a", sock(store), "version").Run() })
+		if err != nil {
+			return nil, nil, err
+		}
+		return d.Stop, []int{d.PID}, nil
 	}
 	t.pull = func(store string) *exec.Cmd {
 		return exec.Command("ctr", "-a", sock(store), "images", "pull", "--plain-http", registry+"/"+b.image+":latest")
 	}
 	return t
-}
-
-// daemon starts a daemon, waits until it answers, and returns how to end it.
-func (b *bench) daemon(cmd *exec.Cmd, answers func() error) (func(), []int, error) {
-	log := &strings.Builder{}
-	cmd.Stdout, cmd.Stderr = log, log
-	cmd.SysProcAttr = &syscall.SysProcAttr{Pdeathsig: syscall.SIGTERM, Setpgid: true}
-	if err := cmd.Start(); err != nil {
-		return nil, nil, err
-	}
-	ended := make(chan struct{})
-	go func() { cmd.Wait(); close(ended) }()
-	stop := func() {
-		cmd.Process.Signal(syscall.SIGTERM)
-		select {
-		case <-ended:
-		case <-time.After(20 * time.Second):
-			syscall.Kill(-cmd.Process.Pid, syscall.SIGKILL)
-			<-ended
-		}
-	}
-	for range 300 {
-		if answers() == nil {
-			return stop, []int{cmd.Process.Pid}, nil
-		}
-		select {
-		case <-ended:
-			return nil, nil, fmt.Errorf("%s ended: %s", cmd.Path, lastLine([]byte(log.String())))
-		case <-time.After(100 * time.Millisecond):
-		}
-	}
-	stop()
-	return nil, nil, fmt.Errorf("%s does not answer: %s", cmd.Path, lastLine([]byte(log.String())))
 }
 
 // gzipTar is what two programs of every system do with the layers, all at
