@@ -35,6 +35,7 @@ type container struct {
 	stopped bool      // by a person
 	waiters []*Conn   // told when all is over
 	alone   *state.Tx // held while the container is ours
+	held    int       // clients that have it stand still
 	execs   sync.WaitGroup
 	late    sync.WaitGroup // clients that take their time
 }

@@ -38,6 +38,8 @@ func (c *container) serve(conn *Conn) {
 		c.exec(conn, r)
 	case "signal", "stop", "wait":
 		c.control(conn, r)
+	case "hold":
+		c.hold(conn)
 	default:
 		conn.sendJSON(frameError, Failure{Message: "this container was started by another version of berth, which cannot " + r.Kind})
 		conn.Close()
