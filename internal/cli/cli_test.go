@@ -302,6 +302,7 @@ func TestPrune(t *testing.T) {
 	want := `WARNING! This will remove:
   - all stopped containers
   - all dangling images
+  - what interrupted pulls have left
 
 Are you sure you want to continue? [y/N] ` + "\n"
 	if got.code != 0 || got.out != want {

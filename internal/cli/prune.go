@@ -98,7 +98,7 @@ func (a *app) systemPruneCommand() *cobra.Command {
 		if *volumes {
 			steps = append(steps, pruneVolumes(false, p.filters))
 		}
-		return a.pruneAndSum(c.Context(), append(steps, pruneImages(p.all, p.filters))...)
+		return a.pruneAndSum(c.Context(), append(steps, pruneImages(p.all, p.filters), pruneDownloads(p.filters))...)
 	}
 	return c
 }
@@ -113,6 +113,7 @@ func systemWarning(all, volumes bool, filters opts.Filters) string {
 	} else {
 		items = append(items, "all dangling images")
 	}
+	items = append(items, "what interrupted pulls have left")
 	text := "This will remove:\n  - " + strings.Join(items, "\n  - ") + "\n"
 	var chosen []string
 	for _, key := range []string{"label", "label!", "until"} {
@@ -148,6 +149,17 @@ func pruneImages(all bool, filters opts.Filters) pruneStep {
 	return func(ctx context.Context, e *engine.Engine) (string, []string, uint64, error) {
 		r, err := e.ImagePrune(ctx, all, filters)
 		return "Deleted Images:", deletedLines(r.ImagesDeleted), r.SpaceReclaimed, err
+	}
+}
+
+// pruneDownloads also sweeps what killed commands have left half-made.
+func pruneDownloads(filters opts.Filters) pruneStep {
+	return func(ctx context.Context, e *engine.Engine) (string, []string, uint64, error) {
+		gone, freed, err := e.DownloadPrune(ctx, filters)
+		if err == nil {
+			err = e.Sweep(ctx)
+		}
+		return "Deleted Downloads:", gone, freed, err
 	}
 }
 

@@ -52,15 +52,19 @@ func verbs() []verb {
 
 		{names("image history", "history"), "Show the history of an image", (*app).historyCommand},
 		{names("image inspect"), "Display detailed information on one or more images", (*app).imageInspectCommand},
+		{names("image import", "import"), "Import the contents from a tarball to create a filesystem image", (*app).importCommand},
+		{names("image load", "load"), "Load an image from a tar archive or STDIN", (*app).loadCommand},
 		{names("image ls", "image list", "images"), "List images", (*app).imagesCommand},
 		{names("image prune"), "Remove unused images", (*app).imagePruneCommand},
 		{names("image pull", "pull"), "Download an image from a registry", (*app).pullCommand},
 		{names("image rm", "image remove", "rmi"), "Remove one or more images", (*app).rmiCommand},
+		{names("image save", "save"), "Save one or more images to a tar archive (streamed to STDOUT by default)", (*app).saveCommand},
 		{names("image tag", "tag"), "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", (*app).tagCommand},
 
 		{names("inspect"), "Return low-level information on objects", (*app).inspectCommand},
 		{names("login"), "Authenticate to a registry", (*app).loginCommand},
 		{names("logout"), "Log out from a registry", (*app).logoutCommand},
+		{names("system df"), "Show how much room everything takes", (*app).dfCommand},
 		{names("system info", "info"), "Display system-wide information", (*app).infoCommand},
 		{names("system prune"), "Remove unused data", (*app).systemPruneCommand},
 		{names("version"), "Show the version information", (*app).versionCommand},
@@ -126,10 +130,10 @@ func laterCommand(path string) bool {
 		noun, name = "", path
 	}
 	for _, known := range []struct{ noun, names string }{
-		{"", "build builder buildx checkpoint commit compose config context cp diff events export import load manifest network node pause plugin push save search secret service stack stats swarm trust unpause update"},
+		{"", "build builder buildx checkpoint commit compose config context cp diff events export manifest network node pause plugin push search secret service stack stats swarm trust unpause update"},
 		{"container", "commit cp diff export pause stats unpause update"},
-		{"image", "build import load push save"},
-		{"system", "df events"},
+		{"image", "build push"},
+		{"system", "events"},
 		{"volume", "update"},
 	} {
 		if known.noun == noun {
