@@ -49,5 +49,5 @@ func Hold(ctx context.Context, dir string) (release func(), err error) {
 		c.Close()
 		return nil, err
 	}
-	return c.Close, nil
+	return func() { c.Close() }, nil
 }
