@@ -4,38 +4,72 @@ import (
 	"archive/tar"
 	"bytes"
 	"fmt"
+	"io"
 	"os"
 	"path/filepath"
+	"syscall"
 	"testing"
+	"time"
 )
 
-// BenchmarkUnpack unpacks the tar file that LAYER_BENCH_TAR names, from
-// memory, or many small files of its own making.
-func BenchmarkUnpack(b *testing.B) {
-	stream, err := os.ReadFile(os.Getenv("LAYER_BENCH_TAR"))
-	if err != nil {
-		stream = smallFiles(b)
+// BenchmarkAdd adds the tar file that LAYER_BENCH_TAR names, or many small
+// files of its own making, as a layer.
+func BenchmarkAdd(b *testing.B) {
+	open := func() io.ReadCloser { return io.NopCloser(bytes.NewReader(smallFiles(b))) }
+	if path := os.Getenv("LAYER_BENCH_TAR"); path != "" {
+		open = func() io.ReadCloser {
+			f, err := os.Open(path)
+			if err != nil {
+				b.Fatal(err)
+			}
+			return f
+		}
 	}
 	for name, opt := range modes() {
 		b.Run(name, func(b *testing.B) {
-			base := tempDir(b)
-			b.SetBytes(int64(len(stream)))
 			var files int64
-			for i := range b.N {
-				dir := filepath.Join(base, fmt.Sprint(i))
-				if err := os.Mkdir(dir, 0o755); err != nil {
-					b.Fatal(err)
-				}
-				r, err := Unpack(b.Context(), dir, bytes.NewReader(stream), opt)
+			var used time.Duration
+			for range b.N {
+				// Removed at the end only: ext4 is slow to make files just
+				// after others went.
+				set, _ := testSet(b)
+				r := open()
+				before := cpu()
+				m, err := set.Add(b.Context(), r, opt)
+				used += cpu() - before
+				r.Close()
 				if err != nil {
 					b.Fatal(err)
 				}
-				// Removed at the end only: ext4 is slow to make files
-				// just after others went.
-				files += r.Files
+				files += m.Files
+				b.SetBytes(m.TarSize)
 			}
 			b.ReportMetric(float64(files)/b.Elapsed().Seconds(), "files/s")
+			b.ReportMetric(used.Seconds()/float64(b.N), "cpu-s/op")
 		})
+	}
+}
+
+// cpu is the time this process has computed so far.
+func cpu() time.Duration {
+	var ru syscall.Rusage
+	syscall.Getrusage(syscall.RUSAGE_SELF, &ru)
+	return time.Duration(ru.Utime.Nano() + ru.Stime.Nano())
+}
+
+// BenchmarkTar makes again what BenchmarkAdd adds.
+func BenchmarkTar(b *testing.B) {
+	set, _ := testSet(b)
+	stream := smallFiles(b)
+	m, err := set.Add(b.Context(), bytes.NewReader(stream), Options{})
+	if err != nil {
+		b.Fatal(err)
+	}
+	b.SetBytes(m.TarSize)
+	for b.Loop() {
+		if err := set.Tar(b.Context(), m.DiffID, io.Discard); err != nil {
+			b.Fatal(err)
+		}
 	}
 }
 

@@ -5,6 +5,8 @@
 // and lies in layers/<hex>/ of the data root:
 //
 //	tree/        the files; a folder an overlay mount can use as it is
+//	recipe       all of the tar stream that is not content of those files
+//	shadow/      files that later entries of the stream replaced; often absent
 //	owners.json  what the tree cannot say (see [Owners]); often absent
 //	meta.json    written last: its presence says that the layer is whole
 //
@@ -28,13 +30,20 @@
 // user only; it can always read its files and enter its folders, and the truth
 // goes to owners.json, for the day the layer is pushed.
 //
+// # There and back
+//
+// [Set.Tar] makes the stream that a layer was unpacked from again, to the byte,
+// out of the recipe and the files, so no packed copy need be kept for pushing
+// and saving. [WriteDiff] makes the stream of a new layer out of what a
+// container has changed, [View.Tar] a stream of all it sees.
+//
 // # Power loss
 //
-// Files are not synced one by one: that would cost more than all else
-// together. The folder is renamed into place after meta.json has been synced,
-// which on the usual file systems (ext4, xfs, btrfs) also brings the names to
-// disk but not surely the contents of files written within the last half
-// minute. A machine that loses power in that time can come back with a layer
-// that has empty files. A process that dies, by whatever signal, cannot cause
-// this.
+// Nothing waits for the disk while an image is unpacked: that would cost more
+// than all else together. The record of a layer says instead in which boot of
+// the machine it was written. [Set.Settle] syncs such layers when nobody waits
+// any more. One that was not settled before the machine went down is read once,
+// by making its stream again; if that has not the right digest the layer counts
+// as not there. See docs/adr/0008-durable-layers.md. A process that dies, by
+// whatever signal, leaves whole layers or none.
 package layer

@@ -80,7 +80,7 @@ func (o Owners) write(path string) error {
 		}
 		out = append(out, '\n')
 	}
-	return state.WriteFile(path, append(out, "]}\n"...), 0o600)
+	return state.WriteVolatile(path, append(out, "]}\n"...), 0o600)
 }
 
 // Owners reads the record of a layer; it is empty for layers that need none.

@@ -13,8 +13,6 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
-
-	"berth/internal/state"
 )
 
 // A recipe says how to make the tar stream of a layer again, byte for byte,
@@ -171,7 +169,7 @@ func (r *recipe) finish() error {
 	if len(r.moved) == 0 {
 		return nil
 	}
-	return state.WriteJSON(filepath.Join(r.folder, shadowDir, movedFile), movedList{V: 1, Moved: r.moved})
+	return writeVolatile(filepath.Join(r.folder, shadowDir, movedFile), movedList{V: 1, Moved: r.moved})
 }
 
 func (r *recipe) stop() {

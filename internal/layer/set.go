@@ -31,9 +31,6 @@ func (s *Set) Has(diffID string) bool {
 	return err == nil
 }
 
-// Meta returns the record of a layer, or [store.ErrNotFound].
-func (s *Set) Meta(diffID string) (Meta, error) { return store.ReadLayerMeta(s.dir, diffID) }
-
 // Path returns the folder that holds the files of a layer, whether or not it
 // is there.
 func (s *Set) Path(diffID string) string {
@@ -103,22 +100,23 @@ func (s *Set) Add(ctx context.Context, r io.Reader, opt Options) (Meta, error) {
 		}
 	}
 	m := Meta{V: 1, DiffID: res.DiffID, TarSize: res.TarSize, Size: res.Size, Files: res.Files, Created: time.Now().UTC(),
-		Owner: state.Self(), Opaque: res.Opaque, ByName: res.ByName, Rootless: res.Rootless}
-	if err := finish(tmp.Path("layer"), m, res.Owners); err != nil {
+		Owner: state.Self(), Opaque: res.Opaque, ByName: res.ByName, Rootless: res.Rootless, Unsynced: bootID()}
+	if err := finish(ctx, tmp.Path("layer"), m, res.Owners); err != nil {
 		return Meta{}, err
 	}
 	return m, s.install(tmp.Path("layer"), m.DiffID)
 }
 
-// finish writes the records of a layer whose files are all there.
-func finish(folder string, m Meta, o Owners) error {
+// finish writes the records of a layer whose files are all there. Nothing
+// waits for the disk, unless the kernel does not say which boot this is.
+func finish(ctx context.Context, folder string, m Meta, o Owners) error {
 	if err := o.write(filepath.Join(folder, ownersFile)); err != nil {
 		return err
 	}
-	if err := state.WriteJSON(filepath.Join(folder, "meta.json"), m); err != nil {
-		return err
+	if m.Unsynced == "" {
+		return settle(ctx, folder, m)
 	}
-	return syncDir(folder)
+	return writeVolatile(filepath.Join(folder, "meta.json"), m)
 }
 
 // install renames a finished folder into place. Somebody else may have been
@@ -129,7 +127,7 @@ func (s *Set) install(folder, diffID string) error {
 	for range 3 {
 		err := os.Rename(folder, target)
 		if err == nil {
-			return syncDir(filepath.Dir(target))
+			return nil
 		}
 		if !errors.Is(err, fs.ErrExist) && !errors.Is(err, unix.ENOTEMPTY) {
 			return fmt.Errorf("cannot install layer: %w", err)
@@ -210,13 +208,4 @@ func (c *Claim) Close() {
 	os.Remove(c.path)
 	c.tx.Unlock()
 	c.tx = nil
-}
-
-func syncDir(path string) error {
-	f, err := os.Open(path)
-	if err != nil {
-		return err
-	}
-	defer f.Close()
-	return f.Sync()
 }

@@ -27,6 +27,7 @@ type node struct {
 	kids   map[string]*node
 	fd     int // -1 while closed
 	depth  int
+	full   string // its path, once it was asked for
 
 	attrs  *attrs // what the stream says of it; nil for folders it only implies
 	opaque bool
@@ -41,18 +42,10 @@ func (n *node) path() string {
 	if n.parent == nil {
 		return "."
 	}
-	var parts []string
-	for ; n.parent != nil; n = n.parent {
-		parts = append(parts, n.name)
+	if n.full == "" {
+		n.full = n.parent.join(n.name)
 	}
-	var b strings.Builder
-	for i := len(parts) - 1; i >= 0; i-- {
-		b.WriteString(parts[i])
-		if i > 0 {
-			b.WriteByte('/')
-		}
-	}
-	return b.String()
+	return n.full
 }
 
 // join returns the path of an entry of the folder n.

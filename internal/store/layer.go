@@ -33,6 +33,9 @@ type LayerMeta struct {
 	Opaque bool `json:"opaque,omitempty"`
 	// ByName layers hide things in a form that overlay does not know.
 	ByName bool `json:"byName,omitempty"`
+	// Unsynced is the boot ID of the machine while the layer may not have
+	// come to disk yet. Package layer knows what to do after another boot.
+	Unsynced string `json:"unsynced,omitempty"`
 	// Rootless layers have all their files owned by the account that
 	// unpacked them; owners.json has the truth.
 	Rootless bool `json:"rootless,omitempty"`
