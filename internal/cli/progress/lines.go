@@ -35,6 +35,3 @@ func (l *Lines) Layer(id, status string, current, total int64) {
 
 // Close ends the report.
 func (l *Lines) Close() {}
-
-// moving says that a status comes again and again with other numbers.
-func moving(status string) bool { return status == "Downloading" || status == "Extracting" }
