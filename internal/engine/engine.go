@@ -9,7 +9,6 @@
 package engine
 
 import (
-	"context"
 	"errors"
 
 	"berth/internal/config"
@@ -26,13 +25,6 @@ type Options struct {
 	// Later starts a process that calls [state.Dir.Adopt] on the data root with
 	// the name and closes what it gets; nil: nothing is left for later.
 	Later func(root, name string) error
-}
-
-// Remote talks to registries. The client is heavy to start, so the engine does
-// not import it: the face hands it in.
-type Remote interface {
-	// Pull brings an image into the store.
-	Pull(ctx context.Context, s *store.Store, opt PullOptions) (PullResult, error)
 }
 
 // Engine is one data root with the verbs that work on it.

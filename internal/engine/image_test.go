@@ -382,6 +382,7 @@ func TestImageRemoveBesideDamaged(t *testing.T) {
 
 // fakePuller lists an image as a registry client would.
 type fakePuller struct {
+	Remote
 	t     *testing.T
 	e     *Engine
 	calls int

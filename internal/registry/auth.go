@@ -25,6 +25,8 @@ type auth struct {
 	credErr error
 	basic   string            // the header's value once the endpoint has asked for a password
 	tokens  map[string]string // by scope
+	offline bool              // ask for an identity that can be kept
+	refresh string            // the identity that came
 }
 
 // authorized makes a request with whatever authorization the endpoint wants.
@@ -195,6 +197,10 @@ func (a *auth) getToken(ctx context.Context, realm *url.URL, service, scope stri
 	if c.user != "" {
 		q.Set("account", c.user)
 	}
+	if a.offline {
+		q.Set("offline_token", "true")
+		q.Set("client_id", "berth")
+	}
 	u := *realm
 	u.RawQuery = q.Encode()
 	return a.askToken(ctx, http.MethodGet, u.String(), nil, func(req *http.Request) {
@@ -245,6 +251,7 @@ func (a *auth) askToken(ctx context.Context, method, address string, body io.Rea
 	var answer struct {
 		Token       string `json:"token"`
 		AccessToken string `json:"access_token"`
+		Refresh     string `json:"refresh_token"`
 	}
 	b, err := io.ReadAll(io.LimitReader(resp.Body, 1<<20))
 	if err == nil {
@@ -255,6 +262,9 @@ func (a *auth) askToken(ctx context.Context, method, address string, body io.Rea
 	}
 	if err != nil || answer.Token == "" || strings.ContainsAny(answer.Token, "\r\n") {
 		return "", fail(ErrRegistry, err, "token server %s of %s gave no token", req.URL.Host, a.ep.label())
+	}
+	if a.offline {
+		a.refresh = answer.Refresh
 	}
 	return answer.Token, nil
 }

@@ -94,7 +94,8 @@ func hostname(host string) string {
 // call is one question to an endpoint.
 type call struct {
 	method  string
-	path    string // below /v2/
+	version string // of the protocol; empty: v2/
+	path    string // below it
 	query   string
 	address string // in place of path and query: where the registry has sent us
 	header  map[string]string
@@ -267,7 +268,11 @@ func (ep *endpoint) sendBy(ctx context.Context, scheme string, q call, authoriza
 	ctx, cancel := context.WithCancelCause(ctx)
 	address := q.address
 	if address == "" {
-		address = scheme + "://" + ep.host + "/" + ep.prefix + "v2/" + q.path
+		version := q.version
+		if version == "" {
+			version = "v2/"
+		}
+		address = scheme + "://" + ep.host + "/" + ep.prefix + version + q.path
 		if q.query != "" {
 			address += "?" + q.query
 		}

@@ -149,24 +149,26 @@ func (u *upload) close() {
 func (u *upload) next() error {
 	b, err := u.src.next()
 	if err != nil && err != io.EOF {
-		return &contentError{err}
+		return &ContentError{err}
 	}
 	u.last = err == io.EOF
 	u.sum.Write(b)
 	u.size += int64(len(b))
 	u.rest = b
 	if u.last && u.digest != "" && u.sumDigest() != u.digest {
-		return &contentError{fail(ErrDigest, nil, "blob %s is damaged: its content has the digest %s", u.digest, u.sumDigest())}
+		return &ContentError{fail(ErrDigest, nil, "blob %s is damaged: its content has the digest %s", u.digest, u.sumDigest())}
 	}
 	return nil
 }
 
 func (u *upload) sumDigest() string { return "sha256:" + hex.EncodeToString(u.sum.Sum(nil)) }
 
-// contentError is the content's own: trying again does not help.
-type contentError struct{ error }
+// ContentError says that a content could not be read to its end, or was not
+// what it should be: that is not the registry's fault.
+type ContentError struct{ Err error }
 
-func (e *contentError) Unwrap() error { return e.error }
+func (e *ContentError) Error() string { return e.Err.Error() }
+func (e *ContentError) Unwrap() error { return e.Err }
 
 // start begins an upload.
 func (u *upload) start(ctx context.Context) error {
@@ -365,12 +367,12 @@ func (w *wholeBody) Close() error {
 // again decides what to do after a failure: nil to go on, or the error that
 // the upload ends with.
 func (u *upload) again(ctx context.Context, err error) error {
-	var content *contentError
+	var content *ContentError
 	var start *startError
 	var se *statusError
 	switch {
 	case errors.As(err, &content):
-		return content.error
+		return content
 	case errors.As(err, &start):
 		return u.t.refused(start.error)
 	case errors.As(err, &se) && se.code == http.StatusRequestEntityTooLarge && !u.whole && u.limit > u.t.client.chunk/chunkShrink:

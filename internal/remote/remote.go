@@ -2,11 +2,11 @@
 //
 // The HTTP client, TLS and the decompressors are half of what berth is linked
 // from, and Go pays for all of that at every start, also of commands that pull
-// nothing. So pulling lives in a second program inside the first (see package
-// stage). This package is the caller's half of the conversation, package pull
-// the other: one request on standard input, then events on standard output, a
-// JSON object a line. When standard input ends, because the caller cancels or
-// is gone, the pull cleans up and ends.
+// nothing. So all that talks to registries lives in a second program inside the
+// first (see package stage). This package is the caller's half of the
+// conversation, package serve the other: one request on standard input, then
+// events on standard output, a JSON object a line. When standard input ends,
+// because the caller cancels or is gone, the program cleans up and ends.
 package remote
 
 import (
@@ -36,16 +36,20 @@ type Request struct {
 	// the account's own.
 	DockerConfig string `json:"dockerConfig,omitempty"`
 
-	Pull *engine.PullOptions `json:"pull,omitempty"`
+	Pull      *engine.PullOptions     `json:"pull,omitempty"`
+	Push      *engine.PushOptions     `json:"push,omitempty"`
+	Login     *engine.LoginOptions    `json:"login,omitempty"`
+	Search    *engine.SearchOptions   `json:"search,omitempty"`
+	Manifests *engine.ManifestOptions `json:"manifests,omitempty"`
 }
 
-// Event is one line of what the pull has to say. The last one carries a result
-// or a failure.
+// Event is one line of what the program has to say. The last one carries a
+// failure or the result, in the type that the verb has for it.
 type Event struct {
-	Message string             `json:"message,omitempty"`
-	Layer   *Layer             `json:"layer,omitempty"`
-	Result  *engine.PullResult `json:"result,omitempty"`
-	Failure *Failure           `json:"failure,omitempty"`
+	Message string          `json:"message,omitempty"`
+	Layer   *Layer          `json:"layer,omitempty"`
+	Result  json.RawMessage `json:"result,omitempty"`
+	Failure *Failure        `json:"failure,omitempty"`
 }
 
 // Layer is the progress of one layer, as [engine.Progress] has it.
@@ -99,38 +103,70 @@ type Client struct{ req Request }
 func New(req Request) *Client { return &Client{req: req} }
 
 // Pull has what opt names fetched and listed in s.
-func (p *Client) Pull(ctx context.Context, s *store.Store, opt engine.PullOptions) (engine.PullResult, error) {
-	req := p.req
-	req.Root, req.Pull = s.Dir().Root(), &opt
+func (c *Client) Pull(ctx context.Context, s *store.Store, opt engine.PullOptions) (res engine.PullResult, err error) {
+	err = c.ask(ctx, s, "the pull of "+opt.Ref, opt.Progress, func(r *Request) { r.Pull = &opt }, &res)
+	return res, err
+}
+
+// Push sends what opt names.
+func (c *Client) Push(ctx context.Context, s *store.Store, opt engine.PushOptions) (res engine.PushResult, err error) {
+	err = c.ask(ctx, s, "the push of "+opt.Ref, opt.Progress, func(r *Request) { r.Push = &opt }, &res)
+	return res, err
+}
+
+// Login tries an account.
+func (c *Client) Login(ctx context.Context, s *store.Store, opt engine.LoginOptions) (res engine.LoginResult, err error) {
+	err = c.ask(ctx, s, "the login at "+opt.Server, nil, func(r *Request) { r.Login = &opt }, &res)
+	return res, err
+}
+
+// Search looks for repositories.
+func (c *Client) Search(ctx context.Context, s *store.Store, opt engine.SearchOptions) (res []engine.SearchResult, err error) {
+	err = c.ask(ctx, s, "the search for "+opt.Term, nil, func(r *Request) { r.Search = &opt }, &res)
+	return res, err
+}
+
+// Manifests fetches manifests.
+func (c *Client) Manifests(ctx context.Context, s *store.Store, opt engine.ManifestOptions) (res []engine.ManifestDocument, err error) {
+	err = c.ask(ctx, s, "the look at "+opt.Ref, nil, func(r *Request) { r.Manifests = &opt }, &res)
+	return res, err
+}
+
+// ask starts the program, hands it the request that verb completes, and hears
+// it to the end.
+func (c *Client) ask(ctx context.Context, s *store.Store, what string, progress engine.Progress, verb func(*Request), res any) error {
+	req := c.req
+	req.Root = s.Dir().Root()
+	verb(&req)
 	cmd := &exec.Cmd{Path: stage.Remote(s.Dir()), Args: []string{Arg0}}
 	in, err := cmd.StdinPipe()
 	if err != nil {
-		return engine.PullResult{}, err
+		return err
 	}
 	out, err := cmd.StdoutPipe()
 	if err != nil {
-		return engine.PullResult{}, err
+		return err
 	}
-	var complaints bytes.Buffer // of a crash; the pull itself is silent here
+	var complaints bytes.Buffer // of a crash; the program itself is silent here
 	cmd.Stderr = &complaints
 	if err := cmd.Start(); err != nil {
-		return engine.PullResult{}, fmt.Errorf("cannot start a pull: %w", err)
+		return fmt.Errorf("cannot start %s: %w", what, err)
 	}
 	stop := context.AfterFunc(ctx, func() { in.Close() })
 	defer stop()
 	if err := json.NewEncoder(in).Encode(req); err != nil && ctx.Err() == nil {
 		cmd.Process.Kill()
 	}
-	res, err := listen(out, opt.Progress)
+	err = listen(out, progress, res)
 	in.Close()
 	werr := cmd.Wait()
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = fmt.Errorf("the pull of %s ended unexpectedly (%v) %s", opt.Ref, werr, firstLine(complaints.String()))
+		err = fmt.Errorf("%s ended unexpectedly (%v) %s", what, werr, firstLine(complaints.String()))
 	}
 	if ctx.Err() != nil {
 		err = ctx.Err()
 	}
-	return res, err
+	return err
 }
 
 func firstLine(s string) string {
@@ -139,18 +175,18 @@ func firstLine(s string) string {
 }
 
 // listen passes progress on until the result comes.
-func listen(out io.Reader, progress engine.Progress) (engine.PullResult, error) {
+func listen(out io.Reader, progress engine.Progress, res any) error {
 	dec := json.NewDecoder(out)
 	for {
 		var e Event
 		if err := dec.Decode(&e); err != nil {
-			return engine.PullResult{}, io.ErrUnexpectedEOF
+			return io.ErrUnexpectedEOF
 		}
 		switch {
 		case e.Result != nil:
-			return *e.Result, nil
+			return json.Unmarshal(e.Result, res)
 		case e.Failure != nil:
-			return engine.PullResult{}, e.Failure.unpack()
+			return e.Failure.unpack()
 		case progress == nil:
 		case e.Layer != nil:
 			progress.Layer(e.Layer.ID, e.Layer.Status, e.Layer.Current, e.Layer.Total)

@@ -12,15 +12,15 @@ import (
 	"time"
 
 	"berth/internal/config"
-	"berth/internal/engine"
 	"berth/internal/pull"
+	"berth/internal/push"
 	"berth/internal/registry"
 	"berth/internal/remote"
 	"berth/internal/state"
 	"berth/internal/store"
 )
 
-// Main is the pull program: it reads a [remote.Request] from in, pulls, and
+// Main is the program: it reads a [remote.Request] from in, carries it out, and
 // writes [remote.Event] lines to out. It returns the process's exit code.
 func Main(in io.Reader, out io.Writer) int {
 	t := &teller{enc: json.NewEncoder(out), shown: map[string]shown{}}
@@ -28,10 +28,6 @@ func Main(in io.Reader, out io.Writer) int {
 	dec := json.NewDecoder(in)
 	if err := dec.Decode(&req); err != nil {
 		return 1 // the caller is gone
-	}
-	if req.Pull == nil {
-		t.tell(remote.Event{Failure: remote.FailureOf(errors.New("request without a verb"))})
-		return 1
 	}
 	ctx, cancel := context.WithCancel(context.Background())
 	defer cancel()
@@ -41,33 +37,52 @@ func Main(in io.Reader, out io.Writer) int {
 		cancel()
 	}()
 	res, err := serve(ctx, req, t)
+	var raw json.RawMessage
+	if err == nil {
+		raw, err = json.Marshal(res)
+	}
 	if err != nil {
 		t.tell(remote.Event{Failure: remote.FailureOf(err)})
 		return 1
 	}
-	t.tell(remote.Event{Result: &res})
+	t.tell(remote.Event{Result: raw})
 	return 0
 }
 
-func serve(ctx context.Context, req remote.Request, t *teller) (engine.PullResult, error) {
+// serve does what the request's verb says.
+func serve(ctx context.Context, req remote.Request, t *teller) (any, error) {
 	cfg, err := config.Load("")
 	if err != nil {
-		return engine.PullResult{}, err
+		return nil, err
 	}
 	dir, err := state.Open(req.Root)
 	if err != nil {
-		return engine.PullResult{}, err
+		return nil, err
 	}
-	p := pull.New(registry.Options{
+	opt := registry.Options{
 		Mirrors:      cfg.RegistryMirrorsByDomain(),
 		Insecure:     cfg.InsecureRegistries,
 		DockerConfig: req.DockerConfig,
 		UserAgent:    "berth/" + req.Version,
 		Program:      req.Program,
-	})
-	opt := *req.Pull
-	opt.Progress = t
-	return p.Pull(ctx, store.Open(dir), opt)
+	}
+	switch {
+	case req.Pull != nil:
+		o := *req.Pull
+		o.Progress = t
+		return pull.New(opt).Pull(ctx, store.Open(dir), o)
+	case req.Push != nil:
+		o := *req.Push
+		o.Progress = t
+		return push.New(opt).Push(ctx, store.Open(dir), o)
+	case req.Login != nil:
+		return login(ctx, opt, *req.Login)
+	case req.Search != nil:
+		return search(ctx, opt, *req.Search)
+	case req.Manifests != nil:
+		return manifests(ctx, opt, *req.Manifests)
+	}
+	return nil, errors.New("request without a verb")
 }
 
 // teller is a [engine.Progress] that writes events. Bytes are reported a few
