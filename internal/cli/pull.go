@@ -6,6 +6,7 @@ import (
 	"sync"
 
 	"github.com/spf13/cobra"
+	"github.com/spf13/pflag"
 
 	"berth/internal/cli/progress"
 	"berth/internal/cli/term"
@@ -20,53 +21,86 @@ func (a *app) pullCommand() *cobra.Command {
 	all := f.BoolP("all-tags", "a", false, "Download all tagged images in the repository")
 	platform := f.String("platform", "", "Set platform if server is multi-platform capable")
 	quiet := f.BoolP("quiet", "q", false, "Suppress verbose output")
+	show := progressFlag(f)
+	keep := f.Bool("keep-blobs", false, "Keep the packed layers too, so that what is pushed or saved later is byte for byte what was pulled")
 	f.Bool("disable-content-trust", true, "Skip image verification")
 	f.Lookup("disable-content-trust").Hidden = true
 	c.RunE = func(c *cobra.Command, args []string) error {
+		report, err := a.reportOn(*show, *quiet, a.env.Stdout)
+		if err != nil {
+			return err
+		}
 		e, err := a.openToPull()
 		if err != nil {
 			return err
 		}
-		opt := engine.PullOptions{Ref: args[0], Platform: *platform, AllTags: *all}
-		if !*quiet {
+		opt := engine.PullOptions{Ref: args[0], Platform: *platform, AllTags: *all, KeepBlobs: *keep}
+		if report != nil {
+			opt.Progress = report
 			if r, err := ref.ParseName(args[0]); err == nil && r.Tag == "" && r.Digest == "" && !*all {
-				if err := a.println("Using default tag: " + ref.DefaultTag); err != nil {
-					return err
-				}
+				report.Message("Using default tag: " + ref.DefaultTag)
 			}
-			opt.Progress = a.progressOn(a.env.Stdout)
 		}
 		ctx, g := a.watch(c.Context())
 		defer g.stop()
 		result, err := e.ImagePull(ctx, opt)
-		a.endProgress(opt.Progress)
 		if left := g.leave(); left != nil {
+			a.endProgress(report)
 			return left
 		}
+		if j, ok := report.(*progress.JSON); ok && err != nil {
+			j.Fail(err)
+		}
+		a.endProgress(report)
 		if err != nil {
 			return err
 		}
-		return a.printPull(result, *quiet)
+		return a.printPull(result, report)
 	}
 	return c
 }
 
 // printPull says what a pull has brought.
-func (a *app) printPull(r engine.PullResult, quiet bool) error {
-	if !quiet {
-		status := "Downloaded newer image for "
-		if r.UpToDate {
-			status = "Image is up to date for "
-		}
-		short := r.Ref
-		if parsed, err := ref.Parse(r.Ref); err == nil {
-			short = parsed.Familiar()
-		}
-		if err := a.println("Digest: " + r.Digest + "\nStatus: " + status + short); err != nil {
-			return err
-		}
+func (a *app) printPull(r engine.PullResult, report reporter) error {
+	if report == nil {
+		return a.println(r.Ref)
+	}
+	status := "Downloaded newer image for "
+	if r.UpToDate {
+		status = "Image is up to date for "
+	}
+	short := r.Ref
+	if parsed, err := ref.Parse(r.Ref); err == nil {
+		short = parsed.Familiar()
+	}
+	report.Message("Digest: " + r.Digest)
+	report.Message("Status: " + status + short)
+	if _, ok := report.(*progress.JSON); ok {
+		return nil
 	}
 	return a.println(r.Ref)
+}
+
+// progressFlag declares --progress.
+func progressFlag(f *pflag.FlagSet) *string {
+	return f.String("progress", "auto", `How to show what goes on ("auto", "tty", "plain", "json", "quiet")`)
+}
+
+// reportOn reports on f in the way that --progress asks for; nil is silent.
+func (a *app) reportOn(show string, quiet bool, f *os.File) (reporter, error) {
+	switch {
+	case quiet || show == "quiet":
+		return nil, nil
+	case show == "auto":
+		return a.progressOn(f), nil
+	case show == "tty":
+		return a.bars(f), nil
+	case show == "plain":
+		return progress.NewLines(f), nil
+	case show == "json":
+		return progress.NewJSON(f), nil
+	}
+	return nil, &failure{code: 125, text: fmt.Sprintf("invalid argument %q for --progress: must be auto, tty, plain, json or quiet", show)}
 }
 
 // reporter is a progress report that has an end.
@@ -78,9 +112,13 @@ type reporter interface {
 // progressOn reports a pull on f: bars on a terminal, lines elsewhere.
 func (a *app) progressOn(f *os.File) reporter {
 	if term.IsTerminal(f) {
-		return progress.NewBars(f, func() (uint, uint) { return term.Size(f) })
+		return a.bars(f)
 	}
 	return progress.NewLines(f)
+}
+
+func (a *app) bars(f *os.File) reporter {
+	return progress.NewBars(f, func() (uint, uint) { return term.Size(f) })
 }
 
 // endProgress leaves the last state on the screen.

@@ -27,6 +27,8 @@ type Config struct {
 	// Storage is how container roots are made: "auto", "overlay" or "copy".
 	// Empty means auto.
 	Storage string
+	// KeepBlobs keeps the packed layers of what is pulled, too.
+	KeepBlobs bool
 	// DataRoot is where everything is kept; empty chooses the account's own.
 	DataRoot string
 }
@@ -176,6 +178,8 @@ func (c *Config) set(key string, raw json.RawMessage) error {
 			return fmt.Errorf("storage is %q, but must be auto, overlay or copy", s)
 		}
 		c.Storage = s
+	case "keep-blobs":
+		return decodeValue(&c.KeepBlobs, key, raw, "true or false")
 	case "data-root":
 		var s string
 		if err := decodeValue(&s, key, raw, "a string"); err != nil {
@@ -186,7 +190,7 @@ func (c *Config) set(key string, raw json.RawMessage) error {
 		}
 		c.DataRoot = s
 	default:
-		return fmt.Errorf("unknown key %q (known: registry-mirrors, mirrors, insecure-registries, storage, data-root)", key)
+		return fmt.Errorf("unknown key %q (known: registry-mirrors, mirrors, insecure-registries, storage, keep-blobs, data-root)", key)
 	}
 	return nil
 }

@@ -123,6 +123,7 @@ func (e *Engine) ImagePull(ctx context.Context, opt PullOptions) (PullResult, er
 	if e.remote == nil {
 		return PullResult{}, &Error{Kind: ErrNotSupported, Text: fmt.Sprintf("cannot pull %s: this program has no registry client", opt.Ref)}
 	}
+	opt.KeepBlobs = opt.KeepBlobs || e.config.KeepBlobs
 	return e.remote.Pull(ctx, e.images, opt)
 }
 
