@@ -55,7 +55,7 @@ type fullError struct {
 }
 
 func (e *fullError) Error() string {
-	return fmt.Sprintf("no space left in %s: free some, or choose another place with --root", e.dir)
+	return fmt.Sprintf("no space left in %s: free some and pull again, which goes on from here, or choose another place with --root", e.dir)
 }
 
 func (e *fullError) Unwrap() error { return e.cause }
@@ -65,7 +65,8 @@ func isFull(err error) bool {
 }
 
 // lost reports whether an error says nothing about the image: the network
-// broke or the user had enough. Then what has come already is worth keeping.
+// broke, the disk is full or the user had enough. Then what has come already is
+// worth keeping.
 func lost(ctx context.Context, err error) bool {
-	return ctx.Err() != nil || errors.Is(err, registry.ErrUnreachable)
+	return ctx.Err() != nil || errors.Is(err, registry.ErrUnreachable) || isFull(err)
 }

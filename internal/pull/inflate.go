@@ -7,87 +7,142 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
+
+	"berth/internal/inflate"
+	"berth/internal/layer"
 )
 
-// maxWindow is how far back a zstd stream may refer: what the tool itself
-// takes without being told. A stream that asks for more asks for memory.
-const maxWindow = 128 << 20
+// chunkSize is how much is read or decoded in one go.
+const chunkSize = 128 << 10
+
+// checkpointEvery is how many bytes of a layer lie between two points from
+// which it can be decoded again: 32 KiB each, packed, is a third of a percent.
+const checkpointEvery = 8 << 20
+
+// tarStream is a layer as it is unpacked. It ends with io.EOF only when all of
+// the packed layer was read and was right.
+type tarStream struct {
+	layer.Pieces
+	what string // how it is packed
+	room space
+
+	cur     []byte // what Read has not handed out yet
+	release func()
+
+	gzip *inflate.Reader // nil when it is packed in another way
+	zstd *zstdReader
+}
 
 // unpacked returns the tar stream within a packed layer. How it is packed is
-// seen from its first bytes: registries are not to be trusted with that. The
-// stream ends with io.EOF only when all of src was read and was right.
-func unpacked(src io.Reader, room space) (io.ReadCloser, error) {
-	in := bufio.NewReaderSize(src, chunkSize)
-	magic, err := in.Peek(6)
+// seen from its first bytes: registries are not to be trusted with that.
+func unpacked(src layer.Pieces, room space, gate *inflate.Gate) (*tarStream, error) {
+	first, release, err := src.NextOwned()
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	t := &tarStream{rest: in, room: room}
+	in := &replay{src: src, cur: first, release: release, err: err}
+	t := &tarStream{room: room}
 	switch {
-	case bytes.HasPrefix(magic, []byte{0x1f, 0x8b}):
-		z, err := gzip.NewReader(in)
-		if err != nil {
-			return nil, fmt.Errorf("its gzip is damaged: %w", err)
+	case bytes.HasPrefix(first, []byte{0x1f, 0x8b}):
+		t.what = "gzip"
+		t.gzip = inflate.NewReader(in, inflate.Options{Gate: gate, Checkpoint: checkpointEvery})
+		t.Pieces = t.gzip
+	case isZstd(first):
+		t.what = "zstd"
+		if t.zstd, err = newZstdReader(bufio.NewReaderSize(in, chunkSize)); err != nil {
+			return nil, err
 		}
-		t.what, t.Reader, t.end = "gzip", z, func() { z.Close() }
-	case isZstd(magic):
-		z, err := zstd.NewReader(in, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxWindow(maxWindow))
-		if err != nil {
-			return nil, fmt.Errorf("its zstd is damaged: %w", err)
-		}
-		t.what, t.Reader, t.end = "zstd", z, z.Close
-	case bytes.HasPrefix(magic, []byte("BZh")), bytes.HasPrefix(magic, []byte("\xfd7zXZ\x00")):
+		t.Pieces = t.zstd
+	case bytes.HasPrefix(first, []byte("BZh")), bytes.HasPrefix(first, []byte("\xfd7zXZ\x00")):
 		return nil, errors.New("it is packed with bzip2 or xz, which images must not be")
 	default:
-		t.Reader, t.end = in, func() {}
+		t.Pieces = in
 	}
 	return t, nil
 }
 
-// isZstd knows a zstd frame and the frames to skip that may come before one.
-func isZstd(b []byte) bool {
-	if len(b) < 4 {
-		return false
-	}
-	return bytes.HasPrefix(b, []byte{0x28, 0xb5, 0x2f, 0xfd}) || b[0]&0xf0 == 0x50 && bytes.Equal(b[1:4], []byte{0x2a, 0x4d, 0x18})
-}
-
-// tarStream is a layer as it is unpacked.
-type tarStream struct {
-	io.Reader
-	what string
-	rest io.Reader // what was packed
-	end  func()
-	room space
-}
-
-func (t *tarStream) Read(p []byte) (int, error) {
-	n, err := t.Reader.Read(p)
-	if e := t.room.take(n); e != nil {
-		return 0, e
-	}
-	if err == nil || t.what == "" {
-		return n, err
-	}
-	if err != io.EOF {
-		return n, fmt.Errorf("its %s is damaged: %w", t.what, err)
-	}
-	extra, err := io.Copy(io.Discard, t.rest)
+// NextOwned implements [layer.Pieces].
+func (t *tarStream) NextOwned() ([]byte, func(), error) {
+	b, release, err := t.Pieces.NextOwned()
 	if err != nil {
-		return n, err
+		if err != io.EOF && t.what != "" {
+			err = fmt.Errorf("its %s is damaged: %w", t.what, err)
+		}
+		return nil, nil, err
 	}
-	if extra > 0 {
-		return n, fmt.Errorf("its %s is followed by something else", t.what)
+	if err := t.room.take(len(b)); err != nil {
+		release()
+		return nil, nil, err
 	}
-	return n, io.EOF
+	return b, release, nil
 }
 
-func (t *tarStream) Close() error {
-	t.end()
-	return nil
+// Read implements io.Reader.
+func (t *tarStream) Read(p []byte) (int, error) {
+	for len(t.cur) == 0 {
+		if t.release != nil {
+			t.release()
+			t.release = nil
+		}
+		var err error
+		if t.cur, t.release, err = t.NextOwned(); err != nil {
+			return 0, err
+		}
+	}
+	n := copy(p, t.cur)
+	t.cur = t.cur[n:]
+	return n, nil
+}
+
+// Close ends the decoding. It waits for the next bytes of the packed layer, and
+// leaves the rest of them to whoever wants to read on.
+func (t *tarStream) Close() {
+	if t.gzip != nil {
+		t.gzip.Close()
+	}
+	if t.zstd != nil {
+		t.zstd.Close()
+	}
+}
+
+// replay is a stream of pieces whose first one was looked at. It is read one
+// way or the other.
+type replay struct {
+	src     layer.Pieces
+	cur     []byte
+	release func()
+	err     error
+}
+
+func (r *replay) NextOwned() ([]byte, func(), error) {
+	b, release, err := r.cur, r.release, r.err
+	r.cur, r.release = nil, nil
+	if len(b) > 0 || err != nil {
+		return b, release, err
+	}
+	if release != nil {
+		release()
+	}
+	return r.src.NextOwned()
+}
+
+func (r *replay) Read(p []byte) (int, error) {
+	for len(r.cur) == 0 {
+		if r.release != nil {
+			r.release()
+			r.release = nil
+		}
+		if r.err == nil {
+			r.cur, r.release, r.err = r.src.NextOwned()
+		}
+		if r.err != nil {
+			return 0, r.err
+		}
+	}
+	n := copy(p, r.cur)
+	r.cur = r.cur[n:]
+	return n, nil
 }
 
 const (
@@ -112,13 +167,21 @@ func (s *space) take(n int) error {
 		return nil
 	}
 	s.pending = 0
-	var st unix.Statfs_t
-	if err := unix.Statfs(s.dir, &st); err != nil || st.Blocks == 0 {
-		return nil // a disk that does not say; writing will
-	}
-	reserve := min(spaceReserve/uint64(st.Bsize), st.Blocks/100)
-	if st.Bavail < reserve {
-		return fmt.Errorf("%w: %d MiB are left and stay free", unix.ENOSPC, st.Bavail*uint64(st.Bsize)>>20)
+	free, ok := freeSpace(s.dir)
+	if ok && free < 0 {
+		return fmt.Errorf("%w: what is left stays free", unix.ENOSPC)
 	}
 	return nil
+}
+
+// freeSpace returns how many bytes may still be written below dir, less than
+// none when the reserve is touched; not ok for a disk that does not say.
+func freeSpace(dir string) (n int64, ok bool) {
+	var st unix.Statfs_t
+	if err := unix.Statfs(dir, &st); err != nil || st.Blocks == 0 {
+		return 0, false
+	}
+	block := int64(st.Bsize)
+	reserve := min(spaceReserve, int64(st.Blocks)*block/100)
+	return int64(st.Bavail)*block - reserve, true
 }

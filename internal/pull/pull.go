@@ -2,11 +2,15 @@ package pull
 
 import (
 	"context"
+	"encoding/json"
 	"errors"
 	"fmt"
+	"runtime"
 	"slices"
 
+	"berth/internal/download"
 	"berth/internal/engine"
+	"berth/internal/inflate"
 	"berth/internal/layer"
 	"berth/internal/registry"
 	"berth/internal/registry/platform"
@@ -35,7 +39,8 @@ func (p *Puller) Pull(ctx context.Context, s *store.Store, opt engine.PullOption
 		return engine.PullResult{}, invalid(err)
 	}
 	defer client.Close()
-	j := &job{client: client, store: s, layers: layer.Open(s.Dir()), platform: opt.Platform, progress: opt.Progress}
+	j := &job{client: client, store: s, layers: layer.Open(s.Dir()), platform: opt.Platform, keep: opt.KeepBlobs, progress: opt.Progress,
+		limit: download.NewLimit(connections, connectionsPerLayer), gate: inflate.NewGate(runtime.GOMAXPROCS(0))}
 	if j.progress == nil {
 		j.progress = silent{}
 	}
@@ -60,7 +65,11 @@ type job struct {
 	store    *store.Store
 	layers   *layer.Set
 	platform string
+	keep     bool // the packed layers too
 	progress engine.Progress
+
+	limit *download.Limit // connections of all layers
+	gate  *inflate.Gate   // cores of all layers
 }
 
 // allTags pulls every tag of a repository.
@@ -150,7 +159,17 @@ func (j *job) usable(img store.Image) bool {
 			return false
 		}
 	}
-	return true
+	return !j.keep || j.keptOf(img)
+}
+
+// keptOf reports whether the packed layers of a listed image are there.
+func (j *job) keptOf(img store.Image) bool {
+	raw, err := j.store.Get(img.ManifestDigest)
+	var m store.Manifest
+	if err != nil || json.Unmarshal(raw, &m) != nil {
+		return false
+	}
+	return !slices.ContainsFunc(m.Layers, func(d store.Descriptor) bool { return !j.kept(d.Digest) })
 }
 
 // currentDigest asks what a name stands for now. It is empty when the answer
