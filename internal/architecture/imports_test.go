@@ -47,6 +47,7 @@ var rooms = map[string][]string{
 		"internal/shim", "internal/runtime", "internal/nsinit",
 		"internal/spec", "internal/seccomp", "internal/layer", "internal/store", "internal/cgroup",
 		"internal/registry/ref", "internal/registry/platform", // not registry: that links net/http
+		"internal/commit", // a container as an image
 		"internal/filter", // what --filter values mean in every list
 		"internal/change", // what --change values mean, for commit and import
 		"internal/volume", "internal/archive", "internal/transfer", "internal/download",
@@ -73,6 +74,7 @@ var rooms = map[string][]string{
 	"internal/download":          {"internal/state", "internal/sys"},
 	"internal/volume":            {"internal/filter", "internal/state", "internal/sys"},
 	"internal/filter":            {},
+	"internal/commit":            {"internal/change", "internal/layer", "internal/store"},
 	"internal/change":            {},
 	"internal/archive":           {"internal/layer", "internal/store", "internal/registry/ref", "internal/registry/platform", "internal/state", "internal/sys"},
 	"internal/transfer":          {"internal/layer", "internal/sys"},
@@ -114,11 +116,11 @@ var guests = map[string]guest{
 	},
 	"github.com/moby/moby/api": {
 		"Docker's own vocabulary, stored and printed as it is",
-		[]string{"internal/cli", "internal/cli/opts", "internal/engine", "internal/pull", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
+		[]string{"internal/commit", "internal/cli", "internal/cli/opts", "internal/engine", "internal/pull", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
 	},
 	"github.com/docker/go-units": {
 		"sizes and durations as Docker reads and prints them",
-		[]string{"internal/cli", "internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/engine"},
+		[]string{"internal/cli", "internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/pull", "internal/engine"},
 	},
 	"github.com/opencontainers/runtime-spec": {
 		"the OCI bundle: what spec makes and runtime reads",
@@ -126,15 +128,15 @@ var guests = map[string]guest{
 	},
 	"github.com/moby/docker-image-spec": {
 		"the image configuration as Docker writes it, part of its API types",
-		[]string{"internal/store", "internal/engine", "internal/change"},
+		[]string{"internal/commit", "internal/store", "internal/engine", "internal/change"},
 	},
 	"github.com/opencontainers/image-spec": {
 		"descriptors and platforms, part of Docker's API types",
-		[]string{"internal/store", "internal/engine", "internal/cli"},
+		[]string{"internal/commit", "internal/store", "internal/engine", "internal/cli"},
 	},
 	"github.com/opencontainers/go-digest": {
 		"comes with Docker's API types",
-		[]string{"internal/engine", "internal/cli"},
+		[]string{"internal/commit", "internal/engine", "internal/cli"},
 	},
 	"github.com/moby/profiles/seccomp": {
 		"Docker's default list of system calls, from which ours is generated",
