@@ -32,9 +32,12 @@ func nouns() []noun {
 func verbs() []verb {
 	return []verb{
 		{names("container attach", "attach"), "Attach local standard input, output, and error streams to a running container", (*app).attachCommand},
+		{names("container commit", "commit"), "Create a new image from a container's changes", (*app).commitCommand},
 		{names("container cp", "cp"), "Copy files/folders between a container and the local filesystem", (*app).cpCommand},
 		{names("container create", "create"), "Create a new container", (*app).createCommand},
+		{names("container diff", "diff"), "Inspect changes to files or directories on a container's filesystem", (*app).diffCommand},
 		{names("container exec", "exec"), "Execute a command in a running container", (*app).execCommand},
+		{names("container export", "export"), "Export a container's filesystem as a tar archive", (*app).exportCommand},
 		{names("container inspect"), "Display detailed information on one or more containers", (*app).containerInspectCommand},
 		{names("container kill", "kill"), "Kill one or more running containers", (*app).killCommand},
 		{names("container logs", "logs"), "Fetch the logs of a container", (*app).logsCommand},
@@ -130,8 +133,8 @@ func laterCommand(path string) bool {
 		noun, name = "", path
 	}
 	for _, known := range []struct{ noun, names string }{
-		{"", "build builder buildx checkpoint commit compose config context cp diff events export manifest network node pause plugin push search secret service stack stats swarm trust unpause update"},
-		{"container", "commit cp diff export pause stats unpause update"},
+		{"", "build builder buildx checkpoint compose config context events manifest network node pause plugin push search secret service stack stats swarm trust unpause update"},
+		{"container", "pause stats unpause update"},
 		{"image", "build push"},
 		{"system", "events"},
 		{"volume", "update"},
