@@ -344,18 +344,21 @@ func TestLogin(t *testing.T) {
 		t.Fatal(err)
 	}
 	env := map[string]string{"DOCKER_CONFIG": dir}
-	if got := invoke(t, env, "docker", "login", "-u", "me", "-p", "secret", "https://reg.example.org/v2/"); got.code != 0 || !strings.Contains(got.errOut, "insecure") {
-		t.Fatalf("login: %v", got)
+	a := &app{env: Env{LookupEnv: os.LookupEnv}, set: settings{configDir: dir}}
+	for _, server := range [][]string{{"https://reg.example.org/v2/"}, nil} {
+		if kept, err := a.keepCredentials(registryKey(server), "me", "secret", ""); err != nil || kept != path {
+			t.Fatalf("%v: %q, %v", server, kept, err)
+		}
 	}
-	if got := invoke(t, env, "docker", "login", "-u", "me", "-p", "s2"); got.code != 0 {
-		t.Fatalf("login at the hub: %v", got)
+	if _, err := a.keepCredentials("token.example.org", "me", "secret", "identity"); err != nil {
+		t.Fatal(err)
 	}
 	b, err := os.ReadFile(path)
 	if err != nil {
 		t.Fatal(err)
 	}
 	text := string(b)
-	for _, want := range []string{`"psFormat"`, `"old.example.org"`, `"bWU6c2VjcmV0"`, `"reg.example.org"`, `"https://index.docker.io/v1/"`} {
+	for _, want := range []string{`"psFormat"`, `"old.example.org"`, `"bWU6c2VjcmV0"`, `"reg.example.org"`, `"https://index.docker.io/v1/"`, `"identitytoken": "identity"`, `"bWU6"`} {
 		if !strings.Contains(text, want) {
 			t.Errorf("the settings lack %s:\n%s", want, text)
 		}

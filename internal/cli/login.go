@@ -2,6 +2,7 @@ package cli
 
 import (
 	"bufio"
+	"context"
 	"encoding/base64"
 	"encoding/json"
 	"errors"
@@ -16,18 +17,20 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth/internal/cli/term"
+	"berth/internal/engine"
+	"berth/internal/registry/ref"
 	"berth/internal/state"
 )
 
 // hubKey is the name under which docker keeps the credentials of Docker Hub.
 const hubKey = "https://index.docker.io/v1/"
 
-// loginCommand is login. It keeps the credentials where the docker client
-// keeps them; whether they are right shows at the next pull.
+// loginCommand is login. The registry is asked before anything is kept, and the
+// credentials lie where the docker client keeps them.
 func (a *app) loginCommand() *cobra.Command {
 	c := &cobra.Command{
 		Use: "login [OPTIONS] [SERVER]", Args: atMost(1),
-		Long: "Keep the credentials for a registry, which show their worth at the next pull.\nDefaults to Docker Hub if no server is specified.",
+		Long: "Authenticate to a registry.\nDefaults to Docker Hub if no server is specified.",
 	}
 	f := c.Flags()
 	user := f.StringP("username", "u", "", "Username")
@@ -40,18 +43,60 @@ func (a *app) loginCommand() *cobra.Command {
 		case *fromStdin && *user == "":
 			return &failure{code: 1, text: "the --password-stdin option requires --username to be set"}
 		case *password != "":
-			a.warn("Using --password via the CLI is insecure. Use --password-stdin.")
+			fmt.Fprintln(a.env.Stderr, "WARNING! Using --password via the CLI is insecure. Use --password-stdin.")
 		}
-		if err := a.askCredentials(user, password, *fromStdin); err != nil {
-			return err
-		}
-		server := registryKey(args)
-		if err := a.keepCredentials(server, *user, *password); err != nil {
-			return err
-		}
-		return a.println("Credentials kept for " + server)
+		return a.login(c.Context(), registryKey(args), *user, *password, *fromStdin)
 	}
 	return c
+}
+
+// login tries an account at a registry and keeps it.
+func (a *app) login(ctx context.Context, server, user, password string, fromStdin bool) error {
+	opt := engine.LoginOptions{Server: server, Username: user, Password: password}
+	if server == hubKey {
+		opt.Server = ref.DefaultDomain
+	}
+	var e *engine.Engine
+	try := func() (res engine.LoginResult, err error) {
+		if e == nil {
+			if e, err = a.openToPull(); err != nil {
+				return res, err
+			}
+		}
+		ctx, g := a.watch(ctx)
+		defer g.stop()
+		res, err = e.RegistryLogin(ctx, opt)
+		if left := g.leave(); left != nil {
+			return res, left
+		}
+		return res, err
+	}
+	if user == "" && password == "" {
+		old, err := try()
+		switch {
+		case err == nil:
+			return a.println("Authenticating with existing credentials... [Username: " + old.Username + "]\n\nLogin Succeeded")
+		case !errors.Is(err, engine.ErrNotFound) && !term.IsTerminal(a.env.Stdin):
+			return err
+		case !errors.Is(err, engine.ErrNotFound):
+			fmt.Fprintf(a.env.Stderr, "Login did not succeed, error: %v\n", err)
+		}
+	}
+	if err := a.askCredentials(&opt.Username, &opt.Password, fromStdin); err != nil {
+		return err
+	}
+	res, err := try()
+	if err != nil {
+		return err
+	}
+	path, err := a.keepCredentials(server, opt.Username, opt.Password, res.IdentityToken)
+	if err != nil {
+		return err
+	}
+	if path != "" {
+		fmt.Fprintf(a.env.Stderr, "\nWARNING! Your credentials are stored unencrypted in '%s'.\nConfigure a credential helper to remove this warning. See\nhttps://docs.docker.com/go/credential-store/\n\n", path)
+	}
+	return a.println("Login Succeeded")
 }
 
 // logoutCommand is logout.
@@ -127,12 +172,23 @@ func (a *app) askCredentials(user, password *string, fromStdin bool) error {
 	return err
 }
 
-// keepCredentials writes them to the settings, or hands them to the program
-// that the settings name for it.
-func (a *app) keepCredentials(server, user, password string) error {
-	return a.changeConfig(func(conf map[string]json.RawMessage) error {
+// keepCredentials writes them to the settings, whose path it returns, or hands
+// them to the program that the settings name for it. An identity token takes
+// the place of the password.
+func (a *app) keepCredentials(server, user, password, identity string) (path string, err error) {
+	dir, err := a.configDir()
+	if err != nil {
+		return "", err
+	}
+	path = filepath.Join(dir, "config.json")
+	err = a.changeConfig(func(conf map[string]json.RawMessage) error {
 		if helper := helperFor(conf, server); helper != "" {
-			secret, err := json.Marshal(map[string]string{"ServerURL": server, "Username": user, "Secret": password})
+			path = ""
+			entry := map[string]string{"ServerURL": server, "Username": user, "Secret": password}
+			if identity != "" {
+				entry["Username"], entry["Secret"] = "<token>", identity
+			}
+			secret, err := json.Marshal(entry)
 			if err != nil {
 				return err
 			}
@@ -142,13 +198,16 @@ func (a *app) keepCredentials(server, user, password string) error {
 		if err != nil {
 			return err
 		}
-		auth, err := json.Marshal(map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte(user + ":" + password))})
-		if err != nil {
+		entry := map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte(user + ":" + password))}
+		if identity != "" {
+			entry = map[string]string{"auth": base64.StdEncoding.EncodeToString([]byte(user + ":")), "identitytoken": identity}
+		}
+		if auths[server], err = json.Marshal(entry); err != nil {
 			return err
 		}
-		auths[server] = auth
 		return setAuths(conf, auths)
 	})
+	return path, err
 }
 
 // changeConfig changes ~/.docker/config.json and leaves alone all it does not

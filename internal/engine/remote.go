@@ -80,6 +80,7 @@ type ManifestDocument struct {
 	Digest    string
 	Size      int64
 	List      bool
+	Listed    bool            // it is one of a list's
 	Platform  *store.Platform `json:",omitempty"`
 	Raw       []byte          // as the registry has it
 }

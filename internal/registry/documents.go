@@ -12,6 +12,7 @@ type Document struct {
 	Descriptor
 	Raw      []byte
 	List     bool
+	Listed   bool               // it is one of a list's
 	Platform *platform.Platform // that the list says it is for, or its configuration
 }
 
@@ -48,7 +49,7 @@ func (ep *endpoint) documents(ctx context.Context, r ref.Ref, each bool) ([]Docu
 		if err != nil {
 			return nil, err
 		}
-		one := Document{Descriptor: desc, Raw: raw, List: in.isList()}
+		one := Document{Descriptor: desc, Raw: raw, List: in.isList(), Listed: true}
 		if e.Platform != nil {
 			// As the list has it, also where that is no platform at all.
 			one.Platform = &platform.Platform{OS: e.Platform.OS, Arch: e.Platform.Arch, Variant: e.Platform.Variant}

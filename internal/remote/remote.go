@@ -159,6 +159,11 @@ func (c *Client) ask(ctx context.Context, s *store.Store, what string, progress 
 	}
 	err = listen(out, progress, res)
 	in.Close()
+	if err == nil {
+		// It may have something left to do for which nobody need wait.
+		go cmd.Wait()
+		return ctx.Err()
+	}
 	werr := cmd.Wait()
 	if errors.Is(err, io.ErrUnexpectedEOF) {
 		err = fmt.Errorf("%s ended unexpectedly (%v) %s", what, werr, firstLine(complaints.String()))

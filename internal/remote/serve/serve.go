@@ -8,10 +8,15 @@ import (
 	"encoding/json"
 	"errors"
 	"io"
+	"os"
+	"runtime"
 	"sync"
 	"time"
 
+	"golang.org/x/sys/unix"
+
 	"berth/internal/config"
+	"berth/internal/layer"
 	"berth/internal/pull"
 	"berth/internal/push"
 	"berth/internal/registry"
@@ -46,8 +51,39 @@ func Main(in io.Reader, out io.Writer) int {
 		return 1
 	}
 	t.tell(remote.Event{Result: raw})
+	if req.Pull != nil {
+		settle(req.Root)
+	}
 	return 0
 }
+
+// settle brings the layers that have come to disk, now that nobody waits for
+// it, and in a way that nobody feels it. The caller does not wait for the end
+// of this process and shares no open file with it.
+func settle(root string) {
+	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
+	if err != nil {
+		return
+	}
+	for fd := range 3 {
+		if err := unix.Dup3(int(null.Fd()), fd, 0); err != nil {
+			return
+		}
+	}
+	runtime.LockOSThread() // what follows is said of one thread
+	unix.Setsid()          // a terminal that goes away takes nothing along
+	unix.Setpriority(unix.PRIO_PROCESS, 0, 19)
+	unix.Syscall(unix.SYS_IOPRIO_SET, 1, 0, ioprioIdle)
+	dir, err := state.Open(root)
+	if err != nil {
+		return
+	}
+	// What fails here is made up for after the next start of the machine.
+	_ = layer.Open(dir).Settle(context.Background())
+}
+
+// ioprioIdle lets everybody else use the disk first (ioprio_set(2)).
+const ioprioIdle = 3 << 13
 
 // serve does what the request's verb says.
 func serve(ctx context.Context, req remote.Request, t *teller) (any, error) {

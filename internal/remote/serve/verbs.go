@@ -68,7 +68,7 @@ func manifests(ctx context.Context, opt registry.Options, o engine.ManifestOptio
 	for _, d := range docs {
 		one := engine.ManifestDocument{
 			Ref: r.Name() + ":" + r.Tag + "@" + d.Digest, MediaType: d.MediaType, Digest: d.Digest,
-			Size: d.Size, List: d.List, Raw: d.Raw,
+			Size: d.Size, List: d.List, Listed: d.Listed, Raw: d.Raw,
 		}
 		if r.Tag == "" {
 			one.Ref = r.Name() + "@" + d.Digest
