@@ -41,7 +41,7 @@ var rooms = map[string][]string{
 	"internal/remote": {"internal/engine", "internal/stage", "internal/store"},
 	"internal/remote/serve": {
 		"internal/remote", "internal/pull", "internal/push", "internal/registry", "internal/registry/ref", "internal/config",
-		"internal/engine", "internal/store", "internal/state",
+		"internal/engine", "internal/store", "internal/layer", "internal/state",
 	},
 	"internal/engine": {
 		"internal/shim", "internal/runtime", "internal/nsinit",
@@ -100,7 +100,7 @@ type guest struct {
 var guests = map[string]guest{
 	"golang.org/x/sys": {
 		"Linux calls and constants that the standard library lacks",
-		[]string{"cmd/berth", "cmd/berth-remote", "internal/sys", "internal/nsinit", "internal/runtime", "internal/shim", "internal/state", "internal/cgroup", "internal/layer", "internal/engine", "internal/seccomp", "internal/hello", "internal/host", "internal/spec", "internal/cli/term", "internal/pull", "internal/download", "internal/volume", "internal/archive", "internal/transfer", "internal/push"},
+		[]string{"cmd/berth", "cmd/berth-remote", "internal/remote/serve", "internal/sys", "internal/nsinit", "internal/runtime", "internal/shim", "internal/state", "internal/cgroup", "internal/layer", "internal/engine", "internal/seccomp", "internal/hello", "internal/host", "internal/spec", "internal/cli/term", "internal/pull", "internal/download", "internal/volume", "internal/archive", "internal/transfer", "internal/push"},
 	},
 	"golang.org/x/term": {
 		"raw mode and the size of the caller's terminal",
