@@ -18,17 +18,18 @@ func (a *app) historyCommand() *cobra.Command {
 	layout := formatFlag(f)
 	human := f.BoolP("human", "H", true, "Print sizes and dates in human readable format")
 	noTrunc := f.Bool("no-trunc", false, "Don't truncate output")
-	f.String("platform", "", `Show history for the given platform. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")`)
+	platform := f.String("platform", "", `Show history for the given platform. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")`)
 	quiet := f.BoolP("quiet", "q", false, "Only show image IDs")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if err := refuse(f, "platform"); err != nil {
-			return err
-		}
 		e, err := a.open()
 		if err != nil {
 			return err
 		}
-		items, err := e.ImageHistory(c.Context(), args[0])
+		name, err := e.ImageOn(c.Context(), args[0], *platform)
+		if err != nil {
+			return err
+		}
+		items, err := e.ImageHistory(c.Context(), name)
 		if err != nil {
 			return err
 		}

@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"fmt"
 	"slices"
 	"strconv"
 	"strings"
@@ -26,10 +27,14 @@ func (a *app) imagesCommand() *cobra.Command {
 	layout := formatFlag(f)
 	noTrunc := f.Bool("no-trunc", false, "Don't truncate output")
 	quiet := f.BoolP("quiet", "q", false, "Only show image IDs")
-	f.Bool("tree", false, "List multi-platform images as a tree (EXPERIMENTAL)")
+	tree := f.Bool("tree", false, "List multi-platform images as a tree (EXPERIMENTAL)")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if err := refuse(f, "tree"); err != nil {
-			return err
+		if *tree {
+			for _, other := range []string{"quiet", "digests", "format"} {
+				if f.Changed(other) {
+					return &failure{code: 1, text: fmt.Sprintf("--%s and --tree cannot be used together", other)}
+				}
+			}
 		}
 		if len(args) == 1 {
 			if filters == nil {
@@ -44,6 +49,13 @@ func (a *app) imagesCommand() *cobra.Command {
 		list, err := e.ImageList(c.Context(), engine.ImageListOptions{All: *all, Filters: filters})
 		if err != nil {
 			return err
+		}
+		if *tree {
+			platforms, err := e.ImagePlatforms(c.Context())
+			if err != nil {
+				return err
+			}
+			return a.printTree(treeLines(list, platforms, !*noTrunc))
 		}
 		o := format.Options{Format: *layout, Quiet: *quiet, Key: "ID", Columns: imagesColumns(*digests), Raw: imagesRaw(*digests)}
 		if o.Format == "" && !*quiet {

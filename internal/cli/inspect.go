@@ -147,12 +147,19 @@ func (a *app) containerInspectCommand() *cobra.Command {
 func (a *app) imageInspectCommand() *cobra.Command {
 	c := &cobra.Command{Use: "inspect [OPTIONS] IMAGE [IMAGE...]", Args: atLeast(1)}
 	layout := inspectFlag(c.Flags())
-	c.Flags().String("platform", "", "Inspect a specific platform of the multi-platform image")
+	platform := c.Flags().String("platform", "", "Inspect a specific platform of the multi-platform image")
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if err := refuse(c.Flags(), "platform"); err != nil {
-			return err
+		find := findImage
+		if *platform != "" {
+			find = func(ctx context.Context, e *engine.Engine, name string) (any, error) {
+				id, err := e.ImageOn(ctx, name, *platform)
+				if err != nil {
+					return nil, err
+				}
+				return e.ImageInspect(ctx, id)
+			}
 		}
-		return a.inspect(c.Context(), *layout, args, "image", []finder{findImage})
+		return a.inspect(c.Context(), *layout, args, "image", []finder{find})
 	}
 	return c
 }

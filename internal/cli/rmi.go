@@ -14,17 +14,14 @@ func (a *app) rmiCommand() *cobra.Command {
 	f := c.Flags()
 	force := f.BoolP("force", "f", false, "Force removal of the image")
 	noPrune := f.Bool("no-prune", false, "Do not delete untagged parents")
-	f.StringSlice("platform", nil, `Remove only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")`)
+	platforms := f.StringSlice("platform", nil, `Remove only the given platform variant. Formatted as "os[/arch[/variant]]" (e.g., "linux/amd64")`)
 	c.RunE = func(c *cobra.Command, args []string) error {
-		if err := refuse(f, "platform"); err != nil {
-			return err
-		}
 		e, err := a.open()
 		if err != nil {
 			return err
 		}
 		return a.eachOf(args, false, func(name string) error {
-			gone, err := e.ImageRemove(c.Context(), name, engine.ImageRemoveOptions{Force: *force, NoPrune: *noPrune})
+			gone, err := e.ImageRemove(c.Context(), name, engine.ImageRemoveOptions{Force: *force, NoPrune: *noPrune, Platforms: *platforms})
 			if *force && errors.Is(err, engine.ErrNotFound) {
 				a.finish(err)
 				return nil

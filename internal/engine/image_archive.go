@@ -33,6 +33,29 @@ func (e *Engine) imageOn(text, platformName string) (store.Image, error) {
 	return img, err
 }
 
+// ImageOn returns the ID of the image that text names, or, if that is for
+// another platform, of the one for the platform that a registry has under the
+// same digest. Empty is any platform: then the answer is text.
+func (e *Engine) ImageOn(ctx context.Context, text, platformName string) (string, error) {
+	img, err := e.imageOn(text, platformName)
+	if err == nil && platformName == "" {
+		return text, nil
+	}
+	if err == nil || img.ID == "" {
+		return img.ID, err
+	}
+	images, lerr := e.images.Images()
+	if lerr != nil {
+		return "", lerr
+	}
+	for _, other := range store.Variants(images, img) {
+		if archive.Fits(other, text, platformName) == nil {
+			return other.ID, nil
+		}
+	}
+	return "", err
+}
+
 // Loaded is an image that came with an archive.
 type Loaded struct {
 	ID    string

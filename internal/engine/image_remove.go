@@ -14,8 +14,12 @@ import (
 )
 
 // ImageRemoveOptions says how an image goes. NoPrune is accepted for Docker's
-// sake: images here have no parents.
-type ImageRemoveOptions struct{ Force, NoPrune bool }
+// sake: images here have no parents. With Platforms only the images for those
+// go that a registry has under the same digest.
+type ImageRemoveOptions struct {
+	Force, NoPrune bool
+	Platforms      []string
+}
 
 // imageUsers is what containers need of images.
 type imageUsers struct {
@@ -101,6 +105,9 @@ func (e *Engine) withRemover(do func(*remover) error) (*remover, error) {
 // ImageRemove takes a name from an image, and with the last one the image. An
 // image named by ID goes if all its names are of one repository.
 func (e *Engine) ImageRemove(ctx context.Context, text string, opt ImageRemoveOptions) ([]image.DeleteResponse, error) {
+	if len(opt.Platforms) > 0 {
+		return e.removePlatforms(ctx, text, opt)
+	}
 	r, err := e.withRemover(func(r *remover) error {
 		img, err := r.c.Find(text)
 		if err != nil {
@@ -112,6 +119,26 @@ func (e *Engine) ImageRemove(ctx context.Context, text string, opt ImageRemoveOp
 		return nil, err
 	}
 	return r.gone, nil
+}
+
+// removePlatforms removes images by their IDs, which takes all names of each.
+func (e *Engine) removePlatforms(ctx context.Context, text string, opt ImageRemoveOptions) ([]image.DeleteResponse, error) {
+	var ids []string
+	for _, p := range opt.Platforms {
+		id, err := e.ImageOn(ctx, text, p)
+		if err != nil {
+			return nil, err
+		}
+		ids = append(ids, id)
+	}
+	var gone []image.DeleteResponse
+	for _, id := range slices.Compact(ids) {
+		g, err := e.ImageRemove(ctx, id, ImageRemoveOptions{Force: opt.Force})
+		if gone = append(gone, g...); err != nil {
+			return gone, err
+		}
+	}
+	return gone, nil
 }
 
 func (r *remover) remove(img store.Image, text string, force bool) error {
