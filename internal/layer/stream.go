@@ -42,6 +42,7 @@ type stream struct {
 	size   int64 // of all of it, known with the digest
 	cur    *chunk
 	off    int
+	starve func() // called before waiting for more; may be nil
 }
 
 func newStream(ctx context.Context, src io.Reader) *stream {
@@ -154,11 +155,7 @@ func (s *stream) fill() error {
 			s.release(s.cur)
 			s.cur = nil
 		}
-		var ok bool
-		select {
-		case s.cur, ok = <-s.parse:
-		case <-s.ctx.Done():
-		}
+		ok := s.await()
 		if !ok {
 			s.cur = nil
 			return context.Cause(s.ctx)
@@ -166,6 +163,23 @@ func (s *stream) fill() error {
 		s.off = 0
 	}
 	return nil
+}
+
+// await gets the next chunk, if there is one.
+func (s *stream) await() (ok bool) {
+	select {
+	case s.cur, ok = <-s.parse:
+		return ok
+	default:
+	}
+	if s.starve != nil {
+		s.starve()
+	}
+	select {
+	case s.cur, ok = <-s.parse:
+	case <-s.ctx.Done():
+	}
+	return ok
 }
 
 // take returns the next bytes, at least one and at most limit, valid until the

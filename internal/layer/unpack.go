@@ -140,6 +140,7 @@ func Unpack(ctx context.Context, dst string, r io.Reader, opt Options) (Result, 
 func (u *unpacker) run(r io.Reader, cancel context.CancelCauseFunc) (string, error) {
 	u.stream = newStream(u.ctx, r)
 	u.writers = startWriters(u, cancel)
+	u.stream.starve = u.writers.flush
 	t := &tarReader{s: u.stream, recipe: u.recipe}
 	err := u.entries(t)
 	if err == nil {
