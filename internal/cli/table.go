@@ -23,6 +23,7 @@ func nouns() []noun {
 	return []noun{
 		{"container", "Manage containers"},
 		{"image", "Manage images"},
+		{"manifest", "Manage image manifests and manifest lists"},
 		{"system", "Manage berth"},
 		{"volume", "Manage volumes"},
 	}
@@ -60,6 +61,7 @@ func verbs() []verb {
 		{names("image ls", "image list", "images"), "List images", (*app).imagesCommand},
 		{names("image prune"), "Remove unused images", (*app).imagePruneCommand},
 		{names("image pull", "pull"), "Download an image from a registry", (*app).pullCommand},
+		{names("image push", "push"), "Upload an image to a registry", (*app).pushCommand},
 		{names("image rm", "image remove", "rmi"), "Remove one or more images", (*app).rmiCommand},
 		{names("image save", "save"), "Save one or more images to a tar archive (streamed to STDOUT by default)", (*app).saveCommand},
 		{names("image tag", "tag"), "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", (*app).tagCommand},
@@ -67,6 +69,8 @@ func verbs() []verb {
 		{names("inspect"), "Return low-level information on objects", (*app).inspectCommand},
 		{names("login"), "Authenticate to a registry", (*app).loginCommand},
 		{names("logout"), "Log out from a registry", (*app).logoutCommand},
+		{names("manifest inspect"), "Display an image manifest, or manifest list", (*app).manifestInspectCommand},
+		{names("search"), "Search a registry for images", (*app).searchCommand},
 		{names("system df"), "Show how much room everything takes", (*app).dfCommand},
 		{names("system info", "info"), "Display system-wide information", (*app).infoCommand},
 		{names("system prune"), "Remove unused data", (*app).systemPruneCommand},
@@ -133,9 +137,10 @@ func laterCommand(path string) bool {
 		noun, name = "", path
 	}
 	for _, known := range []struct{ noun, names string }{
-		{"", "build builder buildx checkpoint compose config context events manifest network node pause plugin push search secret service stack stats swarm trust unpause update"},
+		{"", "build builder buildx checkpoint compose config context events network node pause plugin secret service stack stats swarm trust unpause update"},
 		{"container", "pause stats unpause update"},
-		{"image", "build push"},
+		{"image", "build"},
+		{"manifest", "annotate create push rm"},
 		{"system", "events"},
 		{"volume", "update"},
 	} {
