@@ -89,7 +89,8 @@ Did you mean this?
 Run 'berth container --help' for more information
 `},
 		{"berth|build|.", 1, "berth: berth build is not supported yet by this berth\n"},
-		{"berth|container|cp|a|b", 1, "berth: berth container cp is not supported yet by this berth\n"},
+		{"berth|container|cp|a|b", 1, "berth: must specify at least one container source\n"},
+		{"berth|container|stats|a", 1, "berth: berth container stats is not supported yet by this berth\n"},
 		{"berth|--foo", 125, `berth: unknown flag: --foo
 
 Usage:  berth [OPTIONS] COMMAND [ARG...]

@@ -19,7 +19,7 @@ import (
 // cpCommand is cp.
 func (a *app) cpCommand() *cobra.Command {
 	c := &cobra.Command{
-		Use: "cp [OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n\t" + a.name + " cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH", Args: exactly(2),
+		Use: "cp [OPTIONS] CONTAINER:SRC_PATH DEST_PATH|-\n        " + a.name + " cp [OPTIONS] SRC_PATH|- CONTAINER:DEST_PATH", Args: exactly(2),
 		Long: "Copy files/folders between a container and the local filesystem\n\n" +
 			"Use '-' as the source to read a tar archive from stdin\nand extract it to a directory destination in a container.\n" +
 			"Use '-' as the destination to stream a tar archive of a\ncontainer source to stdout.",
