@@ -80,8 +80,7 @@ type plan struct {
 	other    []string // platforms of images that were not wanted
 }
 
-// makePlan reads the documents. It answers errNoDocument, wrapped, if one of
-// them is not there.
+// makePlan reads the documents.
 func makePlan(docs documents, want string) (*plan, error) {
 	if _, err := platform.Parse(want); err != nil {
 		return nil, err
@@ -92,9 +91,9 @@ func makePlan(docs documents, want string) (*plan, error) {
 	p.complete = indexErr == nil && listErr == nil
 	if indexErr != nil && listErr != nil {
 		if _, err := docs.document(repositoriesFile); err == nil {
-			return nil, fmt.Errorf("the archive was saved by a docker older than 1.10 and has no manifest.json: %w", errNoDocument)
+			return nil, errors.New("the archive was saved by a docker older than 1.10 and has no manifest.json: load and save it with a newer one")
 		}
-		return nil, fmt.Errorf("it is no archive of images, it has neither manifest.json nor index.json (a file system is brought in by `import`): %w", errNoDocument)
+		return nil, errors.New("it is no archive of images: it has neither manifest.json nor index.json (a file system is brought in by `import`)")
 	}
 	if indexErr == nil {
 		if err := p.readIndex(index, 0, nil); err != nil {

@@ -53,7 +53,7 @@ func (e *Engine) ImageOn(ctx context.Context, text, platformName string) (string
 			return other.ID, nil
 		}
 	}
-	return "", err
+	return "", &Error{Kind: ErrConflict, Text: err.Error()} // there is such an image
 }
 
 // Loaded is an image that came with an archive.
