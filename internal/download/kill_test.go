@@ -55,6 +55,9 @@ func (w *web) Transient(err error) (time.Duration, bool) {
 // helper downloads "DIR URL DIGEST SIZE TMPFS-SIZE" in a process of its own.
 // With the last it first mounts a small disk over the folder.
 func helper(args []string) int {
+	if args[0] == "serve" {
+		return serveNoise()
+	}
 	size, _ := strconv.ParseInt(args[3], 10, 64)
 	if len(args) == 5 {
 		if err := unix.Mount("none", args[0], "tmpfs", 0, "size="+args[4]); err != nil {
@@ -80,7 +83,7 @@ func helper(args []string) int {
 	return 0
 }
 
-func startHelper(t *testing.T, smallDisk bool, args ...string) *exec.Cmd {
+func startHelper(t testing.TB, smallDisk bool, args ...string) *exec.Cmd {
 	t.Helper()
 	cmd := exec.Command(os.Args[0])
 	cmd.Env = append(os.Environ(), helperEnv+"="+strings.Join(args, " "))
