@@ -237,8 +237,8 @@ func (u *unpacker) forget() {
 // makeRoom removes what has the name of an entry that is to be made, unless
 // one of the two is a folder.
 func (u *unpacker) makeRoom(dir int, base, name string, folder bool) error {
-	var st unix.Stat_t
-	err := unix.Fstatat(dir, base, &st, unix.AT_SYMLINK_NOFOLLOW)
+	var st unix.Statx_t
+	err := unix.Statx(dir, base, unix.AT_SYMLINK_NOFOLLOW|unix.AT_NO_AUTOMOUNT, unix.STATX_TYPE, &st)
 	if err == unix.ENOENT {
 		return nil
 	}
@@ -254,7 +254,13 @@ func (u *unpacker) makeRoom(dir int, base, name string, folder bool) error {
 	case folder:
 		return fmt.Errorf("cannot overwrite non-directory %q with directory %q", at, top)
 	}
-	if err := unix.Unlinkat(dir, base, 0); err != nil && err != unix.ENOENT {
+	err = unix.EBUSY
+	// The kernel refuses to remove what is mounted on only in our own mount
+	// namespace; in another one the mount would go, too.
+	if st.Attributes&unix.STATX_ATTR_MOUNT_ROOT == 0 {
+		err = unix.Unlinkat(dir, base, 0)
+	}
+	if err != nil && err != unix.ENOENT {
 		return &fs.PathError{Op: "unlinkat", Path: at, Err: err}
 	}
 	return nil
