@@ -50,6 +50,11 @@ func (u *unpacker) once(dir *node, base string, do func(fd int) error) error {
 			return err
 		}
 	}
+	if dir.leftOut[base] {
+		delete(dir.leftOut, base)
+		u.writers.idle()
+		u.records.forget(dir, base)
+	}
 	if err := do(fd); err != unix.EEXIST {
 		return err
 	}
@@ -317,6 +322,10 @@ func (u *unpacker) makeLink(dir *node, base string, h *tar.Header) error {
 	if from == dir && target == base {
 		return nil
 	}
+	if from.leftOut[target] {
+		u.writers.idle() // nobody may be writing records
+		return u.recordDevice(dir, base, from.records[target])
+	}
 	err = u.once(dir, base, func(fd int) error {
 		// Opening one folder may close the other, but not at once.
 		fromFd, err := u.tree.fd(from)
@@ -414,9 +423,17 @@ func (u *unpacker) makeDevice(dir *node, base string, h *tar.Header) error {
 
 // leaveOut records a device node that this account cannot make.
 func (u *unpacker) leaveOut(dir *node, base string, a *attrs, o Owner) error {
+	o.UID, o.GID = a.uid, a.gid
+	return u.recordDevice(dir, base, o)
+}
+
+func (u *unpacker) recordDevice(dir *node, base string, o Owner) error {
 	if err := u.clear(dir, base); err != nil && !errors.Is(err, unix.ENOENT) {
 		return err
 	}
-	o.UID, o.GID = a.uid, a.gid
+	if dir.leftOut == nil {
+		dir.leftOut = map[string]bool{}
+	}
+	dir.leftOut[base] = true
 	return u.records.set(dir, base, o)
 }

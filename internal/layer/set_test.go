@@ -197,3 +197,39 @@ func TestAddTwiceAtOnce(t *testing.T) {
 		t.Error("the layer is not there")
 	}
 }
+
+// FuzzOwners reads records that are not ours.
+func FuzzOwners(f *testing.F) {
+	f.Add([]byte(`{"v":1,"entries":[{"p":"a","u":1,"g":2,"m":35309,"x":{"security.capability":"AQ=="}},{"pb":"//8=","t":"c","ma":1}]}`))
+	f.Add([]byte(`{"v":2}`))
+	f.Add([]byte(`{"v":1,"entries":[{"p":"../x","t":"c"},{"p":""},{"p":"d/x","t":"b","m":4294967295,"u":4294967295}]}`))
+	f.Fuzz(func(t *testing.T, record []byte) {
+		dir := tempDir(t)
+		tree := filepath.Join(dir, "tree")
+		if err := errors.Join(os.MkdirAll(filepath.Join(tree, "d"), 0o755), os.WriteFile(filepath.Join(tree, "a"), nil, 0o644),
+			os.WriteFile(filepath.Join(dir, ownersFile), record, 0o600)); err != nil {
+			t.Fatal(err)
+		}
+		if _, err := readOwners(tree); err != nil {
+			return
+		}
+		v := mustView(t, "", []string{tree})
+		var b bytes.Buffer
+		if err := v.Tar(t.Context(), &b, "/", TarOptions{}); err != nil {
+			return // a tar stream cannot say all that a record can
+		}
+		r := tar.NewReader(&b)
+		for {
+			h, err := r.Next()
+			if err != nil {
+				if err != io.EOF {
+					t.Fatal(err)
+				}
+				return
+			}
+			if strings.HasPrefix(h.Name, "..") || strings.HasPrefix(h.Name, "/") {
+				t.Fatalf("an entry %q", h.Name)
+			}
+		}
+	})
+}

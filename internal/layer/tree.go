@@ -35,6 +35,7 @@ type node struct {
 	// hidden has the names in it for which whiteouts came. True means that
 	// a mark stands there, false that something else of that name does.
 	hidden  map[string]bool
+	leftOut map[string]bool  // devices that exist in the records only
 	records map[string]Owner // of what lies in it; of the top itself under "."
 }
 

@@ -30,8 +30,9 @@ func learn(trees []string) (*knowledge, error) {
 		k.any = k.any || len(o) > 0
 		devices := map[string][]string{}
 		for p, entry := range o {
-			if entry.Kind != "" {
-				devices[path.Dir(p)] = append(devices[path.Dir(p)], path.Base(p))
+			dir, base := path.Dir(p), path.Base(p)
+			if entry.Kind != "" && base != "." && base != ".." {
+				devices[dir] = append(devices[dir], base)
 			}
 		}
 		k.owners, k.devices = append(k.owners, o), append(k.devices, devices)

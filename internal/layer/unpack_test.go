@@ -390,3 +390,21 @@ func TestDiskFull(t *testing.T) {
 		}
 	})
 }
+
+// TestDeviceLeftOut: what an account cannot make can be replaced and linked to
+// like what it can.
+func TestDeviceLeftOut(t *testing.T) {
+	null := func(name string) tar.Header {
+		return with(device(tar.TypeChar, name, 1, 3), func(h *tar.Header) { h.Gid = 6 })
+	}
+	dir, r := mustUnpack(t, Options{rootless: true}, null("a"), hardlink("b", "a"), null("c"), reg("c", "1"), reg("d", "1"), null("d"), null("e"), folder("e"))
+	checkTree(t, describe(t, dir), map[string]string{"c": "file 1", "e": "dir"})
+	for _, name := range []string{"a", "b", "d"} {
+		if o := r.Owners[name]; o.Kind != "c" || o.GID != 6 || o.Minor != 3 {
+			t.Errorf("%s: %+v", name, o)
+		}
+	}
+	if len(r.Owners) != 3 {
+		t.Errorf("%+v", r.Owners)
+	}
+}
