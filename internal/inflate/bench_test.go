@@ -84,3 +84,27 @@ func BenchmarkStdlib(b *testing.B) {
 		b.SetBytes(n)
 	}
 }
+
+func benchReader(b *testing.B, n int) {
+	data := benchFile(b)
+	for b.Loop() {
+		r := NewReader(bytes.NewReader(data), Options{Gate: NewGate(n)})
+		total := 0
+		for {
+			p, err := r.Next()
+			total += len(p)
+			if err == io.EOF {
+				break
+			}
+			if err != nil {
+				b.Fatal(err)
+			}
+		}
+		b.SetBytes(int64(total))
+		r.Close()
+	}
+}
+
+func BenchmarkReader1(b *testing.B) { benchReader(b, 1) }
+func BenchmarkReader2(b *testing.B) { benchReader(b, 2) }
+func BenchmarkReader4(b *testing.B) { benchReader(b, 4) }

@@ -29,6 +29,7 @@ type feed struct {
 	cond   sync.Cond
 	first  int // number of segs[0]: those before are gone
 	segs   []*segment
+	total  int64 // bytes read
 	free   [][]byte
 	ended  bool // no more segments will come
 	closed bool
@@ -44,17 +45,16 @@ func newFeed(size, ahead int) *feed {
 // run reads src to its end. It returns when the feed is closed, but not before
 // a Read that is under way.
 func (f *feed) run(src io.Reader) {
-	base := int64(0)
 	for {
-		buf := f.room(base == 0)
+		buf := f.room(f.total == 0)
 		if buf == nil {
 			return
 		}
 		n, err := io.ReadFull(src, buf)
 		f.mu.Lock()
 		if n > 0 {
-			f.segs = append(f.segs, &segment{data: buf[:n], base: base})
-			base += int64(n)
+			f.segs = append(f.segs, &segment{data: buf[:n], base: f.total})
+			f.total += int64(n)
 		}
 		if err != nil {
 			f.ended = true
@@ -91,11 +91,13 @@ func (f *feed) room(first bool) []byte {
 }
 
 // use waits for segment i and counts the caller as its user until it calls
-// drop. It returns nil past the end, and when the feed is closed.
-func (f *feed) use(i int) *segment {
+// drop. It returns nil past the end, and when the feed is closed. A caller that
+// is ahead gets nil also if the segment will not come before the decoder in
+// order, which may be waiting for that caller, moves on.
+func (f *feed) use(i int, isAhead bool) *segment {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i-f.first >= len(f.segs) && !f.ended && !f.closed {
+	for i-f.first >= len(f.segs) && !f.ended && !f.closed && !(isAhead && len(f.segs) >= f.ahead) {
 		f.cond.Wait()
 	}
 	if f.closed || i < f.first || i-f.first >= len(f.segs) {
@@ -142,11 +144,36 @@ func (f *feed) recycle(s *segment, gone bool) {
 	}
 }
 
-// ready reports how many segments from i on are here, and whether more come.
-func (f *feed) ready(i int) (n int, more bool) {
+// span returns the bytes from which and up to which the segments [i, j) reach.
+// It reports false unless they are all here, or half of them and the end.
+func (f *feed) span(i, j int) (from, upTo int64, ok bool) {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	return f.first + len(f.segs) - i, !f.ended
+	here := f.first + len(f.segs)
+	if i < f.first || here < j && (!f.ended || here <= (i+j)/2) {
+		return 0, 0, false
+	}
+	last := f.segs[min(here, j)-1-f.first]
+	return f.segs[i-f.first].base, last.base + int64(len(last.data)), true
+}
+
+// number is the number of the segment with a byte, or the next number to come.
+func (f *feed) number(offset int64) int {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	for i, s := range f.segs {
+		if offset < s.base+int64(len(s.data)) {
+			return f.first + i
+		}
+	}
+	return f.first + len(f.segs)
+}
+
+// length is how many bytes were read so far.
+func (f *feed) length() int64 {
+	f.mu.Lock()
+	defer f.mu.Unlock()
+	return f.total
 }
 
 func (f *feed) close() {

@@ -19,9 +19,9 @@ type Options struct {
 }
 
 const (
-	pieceSize  = 256 << 10 // bytes of output in a piece; stays in a core's cache
-	queueSize  = 4         // pieces decoded ahead of the caller
-	spareCount = 8         // buffers kept for later
+	pieceSize = 256 << 10 // bytes of output in a piece; stays in a core's cache
+	queueSize = 4         // pieces decoded ahead of the caller
+	jobSpare  = 12        // buffers kept for later, per job
 )
 
 // A piece is a stretch of output in a buffer of its own.
@@ -30,6 +30,8 @@ type piece struct {
 	data []byte
 	ends []memberEnd
 	err  error // after data
+
+	ready chan struct{} // closed when data are complete; nil: they are
 }
 
 // A Reader decodes a gzip stream of any number of members.
@@ -39,7 +41,10 @@ type Reader struct {
 	queue  chan *piece
 	stop   chan struct{}
 	closed sync.Once
-	pool   pool
+	ahead  ahead
+
+	pool     pool[byte]
+	widePool pool[uint16]
 
 	check   checker
 	current *piece // handed out by Next or Read
@@ -61,11 +66,13 @@ func NewReader(src io.Reader, opt Options) *Reader {
 	}
 	r := &Reader{
 		opt:   opt,
-		feed:  newFeed(opt.segment, 4),
+		feed:  newFeed(opt.segment, segmentsAhead(opt.Gate)),
 		queue: make(chan *piece, queueSize),
 		stop:  make(chan struct{}),
-		pool:  pool{size: window + opt.piece + slack},
 	}
+	r.ahead.r = r
+	r.pool = pool[byte]{size: window + opt.piece + slack, keep: 8 + jobSpare*r.ahead.limit()}
+	r.widePool = pool[uint16]{size: wideRoom, keep: jobSpare * 2 * r.ahead.limit()}
 	go r.feed.run(src)
 	go newStream(r).run()
 	return r
@@ -127,6 +134,7 @@ func (r *Reader) Close() error {
 	r.closed.Do(func() {
 		close(r.stop)
 		r.feed.close()
+		r.ahead.close()
 	})
 	return nil
 }
@@ -145,6 +153,9 @@ func (r *Reader) next() (*piece, error) {
 		if !ok {
 			r.err = io.EOF
 			break
+		}
+		if p.ready != nil {
+			<-p.ready
 		}
 		if err := r.verify(p); err != nil {
 			r.err = err
@@ -173,13 +184,13 @@ func (r *Reader) verify(p *piece) error {
 }
 
 // A pool keeps a few buffers of one size.
-type pool struct {
-	size int
-	mu   sync.Mutex
-	free [][]byte
+type pool[T byte | uint16] struct {
+	size, keep int
+	mu         sync.Mutex
+	free       [][]T
 }
 
-func (p *pool) get() []byte {
+func (p *pool[T]) get() []T {
 	p.mu.Lock()
 	defer p.mu.Unlock()
 	if n := len(p.free); n > 0 {
@@ -187,13 +198,13 @@ func (p *pool) get() []byte {
 		p.free = p.free[:n-1]
 		return b
 	}
-	return make([]byte, p.size)
+	return make([]T, p.size)
 }
 
-func (p *pool) put(b []byte) {
+func (p *pool[T]) put(b []T) {
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	if cap(b) >= p.size && len(p.free) < spareCount {
+	if cap(b) == p.size && len(p.free) < p.keep {
 		p.free = append(p.free, b[:p.size])
 	}
 }

@@ -30,12 +30,13 @@ func (s *stream) more() []byte {
 	}
 	s.r.feed.pass(s.next)
 	s.r.opt.Gate.leave()
-	s.seg = s.r.feed.use(s.next)
+	s.seg = s.r.feed.use(s.next, false)
 	s.r.opt.Gate.enter()
 	if s.seg == nil {
 		return nil
 	}
 	s.next++
+	s.r.ahead.moved(s.next - 1)
 	return s.seg.data
 }
 
@@ -44,9 +45,13 @@ func (s *stream) run() {
 	defer close(s.r.queue)
 	s.r.opt.Gate.enter()
 	defer s.r.opt.Gate.leave()
+	defer s.r.ahead.close()
 	s.newBuffer()
 	for members := 0; ; members++ {
-		err := s.member()
+		between, err := s.jump(true)
+		if err == nil {
+			err = s.member(between)
+		}
 		if err == nil {
 			continue
 		}
@@ -75,12 +80,15 @@ func explain(err error, members int) error {
 	return err
 }
 
-// member decodes one gzip member. It returns io.EOF if there is none.
-func (s *stream) member() error {
-	if err := s.d.memberHeader(); err != nil {
-		return err
+// member decodes the next gzip member, or the rest of one if a job has ended
+// inside. It returns io.EOF if there is none.
+func (s *stream) member(header bool) error {
+	if header {
+		if err := s.d.memberHeader(); err != nil {
+			return err
+		}
+		s.d.start()
 	}
-	s.d.start()
 	for {
 		switch s.d.run() {
 		case statusFull:
@@ -88,6 +96,9 @@ func (s *stream) member() error {
 				return ErrClosed
 			}
 		case statusBlock:
+			if between, err := s.jump(false); between || err != nil {
+				return err
+			}
 		case statusFailed:
 			return s.d.err
 		case statusEnd:
@@ -102,14 +113,39 @@ func (s *stream) member() error {
 	}
 }
 
+// jump takes the jobs that begin where the decoder is: at a block, or between
+// members. It reports whether it is between members afterwards.
+func (s *stream) jump(between bool) (bool, error) {
+	for {
+		j := s.r.ahead.reached(s.d.offset(), between)
+		if j == nil {
+			return between, nil
+		}
+		if !between && s.d.w-s.d.low < window {
+			// A job does not know how much history there is; take it to be all.
+			j.release(s.r)
+			return between, nil
+		}
+		if !s.take(j) {
+			return false, ErrClosed
+		}
+		between = j.end.between
+	}
+}
+
 // send queues what is decoded, and with it the error that ends the stream; it
-// reports false if the reader was closed. Waiting for the caller is no work.
+// reports false if the reader was closed.
 func (s *stream) send(err error) bool {
 	p := &piece{buf: s.d.out, data: s.d.out[s.from:s.d.w], ends: s.ends, err: err}
 	s.ends = nil
 	if err == nil {
 		s.newBuffer() // while p is still ours: it holds the history
 	}
+	return s.push(p)
+}
+
+// push queues a piece. Waiting for the caller is no work.
+func (s *stream) push(p *piece) bool {
 	s.r.opt.Gate.leave()
 	defer s.r.opt.Gate.enter()
 	select {
