@@ -64,15 +64,10 @@ func Config(c *container.Config, lines []string) (change.Config, error) {
 	return out, nil
 }
 
-// Layer makes a layer of what a container has changed. Without any change there
-// is none.
-func Layer(ctx context.Context, set *layer.Set, c layer.Container) (*layer.Meta, error) {
-	list, err := layer.Changes(ctx, c)
-	if err != nil || len(list) == 0 {
-		return nil, err
-	}
+// Layer makes a layer of the tar stream that write writes.
+func Layer(ctx context.Context, set *layer.Set, write func(w io.Writer) error) (*layer.Meta, error) {
 	pr, pw := io.Pipe()
-	go func() { pw.CloseWithError(layer.WriteDiff(ctx, pw, c)) }()
+	go func() { pw.CloseWithError(write(pw)) }()
 	m, err := set.Add(ctx, pr, layer.Options{})
 	pr.Close()
 	if err != nil {

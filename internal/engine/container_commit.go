@@ -9,6 +9,7 @@ import (
 	"berth/internal/layer"
 	"berth/internal/registry/ref"
 	"berth/internal/shim"
+	"berth/internal/transfer"
 )
 
 // changes tells what a container has changed in its image. What a start puts
@@ -32,46 +33,36 @@ func ownPlaces() []string {
 	return []string{"/dev", "/proc", "/sys", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}
 }
 
-// ContainerDiff lists what a container has changed in its root file system.
-func (e *Engine) ContainerDiff(ctx context.Context, ref string) ([]layer.Change, error) {
+// changesOf finds a container and tells what it has changed.
+func (e *Engine) changesOf(ref string) (layer.Container, error) {
 	id, err := e.find(ref)
 	if err != nil {
-		return nil, err
+		return layer.Container{}, err
 	}
 	r, _, err := e.load(id)
 	if err != nil {
-		return nil, err
+		return layer.Container{}, err
 	}
-	c, err := e.changes(r)
+	return e.changes(r)
+}
+
+// ContainerDiff lists what a container has changed in its root file system.
+func (e *Engine) ContainerDiff(ctx context.Context, ref string) ([]layer.Change, error) {
+	c, err := e.changesOf(ref)
 	if err != nil {
 		return nil, err
 	}
-	return layer.Changes(ctx, c)
+	return transfer.Changes(ctx, c, e.transferSpaces())
 }
 
 // ContainerExport writes the root file system of a container as a tar stream,
 // without its volumes.
 func (e *Engine) ContainerExport(ctx context.Context, ref string, w io.Writer) error {
-	id, err := e.find(ref)
+	c, err := e.changesOf(ref)
 	if err != nil {
 		return err
 	}
-	r, _, err := e.load(id)
-	if err != nil {
-		return err
-	}
-	view, err := e.containerView(r)
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	opt := layer.TarOptions{}
-	if r.Driver == driverCopy {
-		if opt.Trees, err = e.stack(r.Layers); err != nil {
-			return err
-		}
-	}
-	return view.Tar(ctx, w, "/", opt)
+	return transfer.Export(ctx, w, c, e.transferSpaces())
 }
 
 // CommitOptions describes the image that a container becomes.
@@ -143,5 +134,11 @@ func (e *Engine) commitLayer(ctx context.Context, r *record, st shim.Status, opt
 	if err != nil {
 		return nil, err
 	}
-	return commit.Layer(ctx, layer.Open(e.dir), c)
+	list, err := transfer.Changes(ctx, c, e.transferSpaces())
+	if err != nil || len(list) == 0 {
+		return nil, err // without any change there is no layer
+	}
+	return commit.Layer(ctx, layer.Open(e.dir), func(w io.Writer) error {
+		return transfer.WriteDiff(ctx, w, c, e.transferSpaces())
+	})
 }

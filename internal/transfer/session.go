@@ -38,7 +38,7 @@ func Attach(ctx context.Context, root *Root, ns Namespaces) (*Session, error) {
 	}
 	f := os.NewFile(uintptr(fd), "root")
 	defer f.Close()
-	return start(ctx, ns, begin{Volumes: root.volumes}, f)
+	return start(ctx, ns, begin{Inherited: true, Volumes: root.volumes}, f)
 }
 
 // Start has a stage mount the tree of a container that does not run. The

@@ -20,19 +20,22 @@ const (
 )
 
 // request is one question to the stage. Exactly one field is set; the first
-// request is Begin. After a Get the stream comes on standard output, which is
-// closed behind it, and after a Put it is read from standard input.
+// request is Begin. After Get and Layers a stream comes on standard output,
+// which is closed behind it; after Put one is read from standard input.
 type request struct {
-	Begin *begin      `json:"begin,omitempty"`
-	Stat  *string     `json:"stat,omitempty"`
-	Get   *getRequest `json:"get,omitempty"`
-	Put   *putRequest `json:"put,omitempty"`
+	Begin  *begin         `json:"begin,omitempty"`
+	Stat   *string        `json:"stat,omitempty"`
+	Get    *getRequest    `json:"get,omitempty"`
+	Put    *putRequest    `json:"put,omitempty"`
+	Layers *layersRequest `json:"layers,omitempty"`
 }
 
-// begin says where the root is: inherited, or to be mounted.
+// begin says where the root is: inherited, or to be mounted, or that there is
+// none.
 type begin struct {
-	Layout  *Layout  `json:"layout,omitempty"`
-	Volumes []string `json:"volumes,omitempty"`
+	Layout    *Layout  `json:"layout,omitempty"`
+	Inherited bool     `json:"inherited,omitempty"`
+	Volumes   []string `json:"volumes,omitempty"`
 }
 
 type getRequest struct {
@@ -99,7 +102,7 @@ func Main() int {
 		if err := in.Decode(&q); err != nil {
 			return 0 // our caller is done, or gone
 		}
-		if q.Begin == nil && root == nil {
+		if q.Begin == nil && q.Layers == nil && root == nil {
 			return 1
 		}
 		var a reply
@@ -113,6 +116,9 @@ func Main() int {
 			a.Stat = &st
 		case q.Get != nil:
 			a.Bytes, err = root.Pack(context.Background(), os.Stdout, q.Get.Path, q.Get.Name)
+			os.Stdout.Close()
+		case q.Layers != nil:
+			err = q.Layers.write(context.Background(), os.Stdout)
 			os.Stdout.Close()
 		case q.Put != nil:
 			var u Unpacked
@@ -129,6 +135,9 @@ func Main() int {
 func (b *begin) open() (*Root, error) {
 	if b.Layout != nil {
 		return b.Layout.mount()
+	}
+	if !b.Inherited {
+		return nil, nil
 	}
 	unix.CloseOnExec(rootFD)
 	return NewRoot(rootFD, b.Volumes), nil
