@@ -45,6 +45,17 @@ func writeAll(fd int, b []byte) error {
 	return nil
 }
 
+// read reads from a plain file, without the poller that os.File would ask
+// about each.
+func read(fd int, b []byte) (int, error) {
+	for {
+		n, err := unix.Read(fd, b)
+		if err != unix.EINTR {
+			return max(n, 0), err
+		}
+	}
+}
+
 // futimens sets the times of an open file, which spares the kernel the look-up
 // of a name.
 func futimens(fd int, mtime unix.Timespec) error {

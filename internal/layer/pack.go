@@ -251,11 +251,11 @@ func (p *packer) file(e *entry, h *tar.Header, path string) error {
 			return p.header(h)
 		}
 	}
-	f, err := e.open(path)
+	f, err := e.openFd()
 	if err != nil {
 		return fmt.Errorf("cannot read %s: %w", path, err)
 	}
-	defer f.Close()
+	defer unix.Close(f)
 	h.Typeflag, h.Size = tar.TypeReg, e.st.Size
 	if err := p.header(h); err != nil {
 		return err
@@ -271,13 +271,13 @@ func (p *packer) file(e *entry, h *tar.Header, path string) error {
 
 // content writes exactly n bytes: a container that runs may make its file
 // shorter or longer meanwhile.
-func (p *packer) content(f io.Reader, n int64, path string) error {
+func (p *packer) content(f int, n int64, path string) error {
 	for n > 0 {
 		if err := p.ctx.Err(); err != nil {
 			return err
 		}
-		m, err := f.Read(p.buf[:min(n, int64(len(p.buf)))])
-		if err != nil && err != io.EOF {
+		m, err := read(f, p.buf[:min(n, int64(len(p.buf)))])
+		if err != nil {
 			return fmt.Errorf("cannot read %s: %w", path, err)
 		}
 		if m == 0 {

@@ -94,7 +94,7 @@ type recipeReader struct {
 
 	raw   int64 // bytes to be copied from the recipe
 	body  int64 // bytes to be copied from file
-	file  *os.File
+	file  int   // -1: none
 	name  string
 	files int64
 	moved map[string][]move // by path
@@ -110,7 +110,7 @@ type move struct {
 }
 
 func openRecipe(folder string) (_ *recipeReader, err error) {
-	r := &recipeReader{dir: -1, lastFd: -1}
+	r := &recipeReader{dir: -1, lastFd: -1, file: -1}
 	defer func() {
 		if err != nil {
 			r.close()
@@ -167,14 +167,10 @@ func (r *recipeReader) readMoved(path string) error {
 }
 
 func (r *recipeReader) close() {
-	if r.file != nil {
-		r.file.Close()
-	}
-	if r.lastFd >= 0 {
-		unix.Close(r.lastFd)
-	}
-	if r.dir >= 0 {
-		unix.Close(r.dir)
+	for _, fd := range []int{r.file, r.lastFd, r.dir} {
+		if fd >= 0 {
+			unix.Close(fd)
+		}
 	}
 	for _, c := range r.rest {
 		c.Close()
@@ -196,14 +192,14 @@ func (r *recipeReader) Read(p []byte) (int, error) {
 		}
 		return n, err
 	}
-	n, err := r.file.Read(p[:min(r.body, int64(len(p)))])
+	n, err := read(r.file, p[:min(r.body, int64(len(p)))])
 	r.body -= int64(n)
-	if err == io.EOF {
-		return n, fmt.Errorf("its file %s is shorter than it was: remove the image and pull it again", r.name)
+	if err == nil && n == 0 && len(p) > 0 {
+		return 0, fmt.Errorf("its file %s is shorter than it was: remove the image and pull it again", r.name)
 	}
 	if r.body == 0 {
-		r.file.Close()
-		r.file = nil
+		unix.Close(r.file)
+		r.file = -1
 	}
 	return n, err
 }
@@ -256,7 +252,7 @@ func (r *recipeReader) open(path string) error {
 	if err != nil {
 		return fmt.Errorf("cannot open its file %s: %w", path, err)
 	}
-	r.file = os.NewFile(uintptr(fd), path)
+	r.file = fd
 	var st unix.Stat_t
 	if err := unix.Fstat(fd, &st); err != nil {
 		return err

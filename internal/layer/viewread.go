@@ -76,22 +76,27 @@ func (v *View) Open(name string) (*os.File, error) {
 }
 
 func (e *entry) open(name string) (*os.File, error) {
+	fd, err := e.openFd()
+	if err != nil {
+		return nil, err
+	}
+	return os.NewFile(uintptr(fd), name), nil
+}
+
+func (e *entry) openFd() (int, error) {
 	if e.isDir() {
-		return nil, unix.EISDIR
+		return -1, unix.EISDIR
 	}
 	if !e.isRegular() {
-		return nil, ErrNotRegular
+		return -1, ErrNotRegular
 	}
 	// The descriptor pins the file that was looked at, whatever the
 	// container puts under its name meanwhile.
 	fd, err := openat(unix.AT_FDCWD, procPath(e.fd), openFile&^unix.O_NOFOLLOW, 0)
 	if err == unix.EACCES {
-		fd, err = e.openShut()
+		return e.openShut()
 	}
-	if err != nil {
-		return nil, err
-	}
-	return os.NewFile(uintptr(fd), name), nil
+	return fd, err
 }
 
 // openShut opens a file whose mode shuts out the account it belongs to, which
