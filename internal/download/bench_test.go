@@ -122,3 +122,28 @@ func plain(src *web, dir string) error {
 	_, err = io.Copy(f, body)
 	return err
 }
+
+// BenchmarkLink fetches over connections that begin after 30 ms and give
+// 100 MB/s each: with one of them, and with as many as Open finds good.
+func BenchmarkLink(b *testing.B) {
+	data := make([]byte, benchSize)
+	for _, most := range []int{1, 8} {
+		b.Run(fmt.Sprint(most), func(b *testing.B) {
+			b.SetBytes(benchSize)
+			for b.Loop() {
+				src := &fake{data: data, hook: func(a *ask) {
+					a.delay, a.piece, a.pause = 30*time.Millisecond, 512<<10, 5*time.Millisecond
+				}}
+				d, err := Open(context.Background(), src, Options{Dir: b.TempDir(), Digest: digestOf(data), Size: benchSize, Limit: NewLimit(most, most)})
+				if err != nil {
+					b.Fatal(err)
+				}
+				if err := d.Verify(); err != nil {
+					b.Fatal(err)
+				}
+				d.Close()
+				b.ReportMetric(float64(src.most), "connections")
+			}
+		})
+	}
+}

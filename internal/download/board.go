@@ -28,9 +28,10 @@ type span struct {
 	last  atomic.Int64 // when the last byte came, Unix nanoseconds
 
 	// Of the worker alone:
-	mark  int64     // got at the last failure
-	tries int       // failures since there was progress
-	since time.Time // when the first of them was
+	mark   int64     // got when there was progress last
+	tries  int       // failures since there was progress
+	shorts int       // of them, answers that ended in good order but too early
+	since  time.Time // when the first of them was
 }
 
 // board is where workers and feeder meet: which chunks are missing, who brings

@@ -86,6 +86,7 @@ type Download struct {
 type pace struct {
 	have     atomic.Int64 // bytes here or being received
 	received atomic.Int64 // bytes that came over the network
+	lastByte atomic.Int64 // when the last of them came, Unix nanoseconds
 	starved  atomic.Int64 // nanoseconds the feeder has waited for the network
 	hungry   atomic.Int64 // since when it waits now, Unix nanoseconds; 0: it does not
 }
@@ -111,7 +112,7 @@ func defaultTuning() tuning {
 	return tuning{
 		chunk: chunkSize, small: smallBlob, maxSpan: 16, window: 10,
 		backoff: 250 * time.Millisecond, longest: 30 * time.Second, outage: 2 * time.Minute,
-		stall: 30 * time.Second, tick: 100 * time.Millisecond, hang: 3 * time.Second,
+		stall: 30 * time.Second, tick: 50 * time.Millisecond, hang: 3 * time.Second,
 		tries: 6, fast: 600 << 20, stealLeft: 500 * time.Millisecond,
 	}
 }

@@ -241,22 +241,26 @@ func TestOutage(t *testing.T) {
 	}
 }
 
-// A registry that wants fewer requests gets fewer.
+// A registry that wants fewer requests gets fewer, whether it says for how long
+// or not.
 func TestThrottled(t *testing.T) {
-	k := newDesk(t, 1<<20)
-	k.tune.maxSpan, k.tune.outage = 4, time.Hour
-	refused := 0
-	k.src.hook = func(a *ask) {
-		a.piece, a.pause = 4096, time.Millisecond
-		if k.src.open.Load() >= 3 && refused < 50 {
-			refused++
-			a.fail = tooMany{2 * time.Millisecond}
+	for _, wait := range []time.Duration{2 * time.Millisecond, 0} {
+		k := newDesk(t, 1<<20)
+		k.tune.maxSpan, k.tune.outage = 4, time.Hour
+		refused := 0
+		k.src.hook = func(a *ask) {
+			a.piece, a.pause = 4096, time.Millisecond
+			if k.src.open.Load() >= 3 && refused < 50 {
+				refused++
+				a.fail = tooMany{wait}
+			}
+		}
+		k.mustFetch()
+		if refused == 0 || k.limit.halved.IsZero() {
+			t.Errorf("%d refused, %d allowed", refused, k.limit.allowed)
 		}
 	}
-	k.mustFetch()
-	if refused == 0 || k.limit.allowed == k.limit.total {
-		t.Errorf("%d refused, %d allowed", refused, k.limit.allowed)
-	}
+	k := newDesk(t, 1<<20)
 	k.src.asks = nil
 	k.src.hook = func(a *ask) { a.fail = tooMany{time.Hour} }
 	var busy tooMany

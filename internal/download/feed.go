@@ -150,7 +150,7 @@ func (d *Download) watch(stop <-chan struct{}) {
 	t := time.NewTicker(d.tune.tick)
 	defer t.Stop()
 	var last look
-	for {
+	for odd := false; ; odd = !odd {
 		select {
 		case <-stop:
 			return
@@ -158,7 +158,9 @@ func (d *Download) watch(stop <-chan struct{}) {
 			next := d.look()
 			d.adapt(last, next)
 			last = next
-			d.tell(min(d.have.Load(), d.head.size))
+			if odd {
+				d.tell(min(d.have.Load(), d.head.size))
+			}
 		}
 	}
 }

@@ -17,6 +17,9 @@ const (
 	longestWait = 5 * time.Minute
 	// readSize is how much is read at once.
 	readSize = 256 << 10
+	// overload is how long after the last byte on any connection a refused
+	// request means that there are too many, and not that the network is down.
+	overload = 2 * time.Second
 	// lastLook is how long to wait for the end of a body that should be over.
 	lastLook = time.Second
 )
@@ -105,19 +108,27 @@ func (d *Download) again(s *span, err error) (time.Duration, error) {
 		s.tries, s.mark = 0, got
 	}
 	if s.tries == 0 {
-		s.since = now
+		s.since, s.shorts = now, 0
 	}
 	s.tries++
+	if errors.Is(err, errShort) {
+		s.shorts++
+	}
 	wait, ok := time.Duration(0), true
 	if !errors.Is(err, errStall) && !errors.Is(err, errShort) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		wait, ok = d.src.Transient(err)
+	}
+	var no refusal
+	refused := errors.As(err, &no)
+	if refused {
+		err = no.error
 	}
 	if !ok || wait > longestWait {
 		return 0, err
 	}
 	// Where bytes have come before, the network or the registry may be on its
 	// way back, and what is here is worth some waiting.
-	hopeless := errors.Is(err, errShort) || d.received.Load() == 0 || now.Sub(s.since) >= d.tune.outage
+	hopeless := s.shorts == s.tries || d.received.Load() == 0 || now.Sub(s.since) >= d.tune.outage
 	if s.tries >= d.tune.tries && hopeless {
 		text := "cannot download blob %s: %w (after %d of %d bytes, tried %d times)"
 		if errors.Is(err, errShort) {
@@ -125,7 +136,7 @@ func (d *Download) again(s *span, err error) (time.Duration, error) {
 		}
 		return 0, fmt.Errorf(text, d.opt.Digest, err, d.bytesHere(), d.opt.Size, s.tries)
 	}
-	if wait > 0 {
+	if wait > 0 || refused && now.Sub(time.Unix(0, d.lastByte.Load())) < overload {
 		d.limit.throttle(wait)
 	}
 	return max(wait, min(d.tune.backoff<<min(s.tries-1, 20), d.tune.longest)), nil
@@ -143,7 +154,7 @@ func (d *Download) attempt(s *span) error {
 	defer silent.Stop()
 	body, whole, err := d.src.Range(ctx, off, n)
 	if err != nil {
-		return explain(ctx, err)
+		return explain(ctx, refusal{err})
 	}
 	defer body.Close()
 	// A body that hangs in Read is woken by closing it.
@@ -176,6 +187,11 @@ func explain(ctx context.Context, err error) error {
 // finalError is what no other try will mend.
 type finalError struct{ error }
 
+// refusal is an error of a request, before anything came.
+type refusal struct{ error }
+
+func (r refusal) Unwrap() error { return r.error }
+
 // inflow is one answer of the server.
 type inflow struct {
 	d      *Download
@@ -190,7 +206,9 @@ func (in *inflow) read(p []byte) (int, error) {
 	if n > 0 {
 		in.silent.Reset(in.d.tune.stall)
 		in.s.got.Add(int64(n))
-		in.s.last.Store(time.Now().UnixNano())
+		now := time.Now().UnixNano()
+		in.s.last.Store(now)
+		in.d.lastByte.Store(now)
 		in.d.received.Add(int64(n))
 	}
 	return n, err

@@ -15,7 +15,7 @@ const (
 	spareBelow = 48
 	// goodForMore is how many ranges must come well after a registry asked for
 	// fewer requests, until there is one more at a time.
-	goodForMore = 8
+	goodForMore = 4
 	// calm is how long more of the same complaint counts as one complaint.
 	calm = time.Second
 )
