@@ -64,7 +64,7 @@ var rooms = map[string][]string{
 	"internal/spec":              {"internal/seccomp", "internal/sys"},
 	"internal/seccomp":           {},
 	"internal/layer":             {"internal/store", "internal/state", "internal/sys"},
-	"internal/store":             {"internal/registry/ref", "internal/registry/platform", "internal/state", "internal/sys"},
+	"internal/store":             {"internal/filter", "internal/registry/ref", "internal/registry/platform", "internal/state", "internal/sys"}, // filter: what --filter of images means
 	"internal/registry":          {"internal/registry/ref", "internal/registry/platform"},
 	"internal/registry/ref":      {},
 	"internal/registry/platform": {},
@@ -76,7 +76,7 @@ var rooms = map[string][]string{
 	"internal/filter":            {},
 	"internal/commit":            {"internal/change", "internal/layer", "internal/store"},
 	"internal/change":            {},
-	"internal/archive":           {"internal/layer", "internal/store", "internal/registry/ref", "internal/registry/platform", "internal/state", "internal/sys"},
+	"internal/archive":           {"internal/inflate", "internal/layer", "internal/store", "internal/registry/ref", "internal/registry/platform", "internal/state", "internal/sys"}, // inflate: packed archives, and packed layers in them
 	"internal/transfer":          {"internal/layer", "internal/sys"},
 	"internal/stage":             {"internal/state"},
 	"internal/config":            {"internal/host"},
@@ -144,7 +144,7 @@ var guests = map[string]guest{
 	},
 	"github.com/klauspost/compress": {
 		"zstd layers; gzip where layers are packed",
-		[]string{"internal/pull", "internal/push", "internal/archive", "internal/layer", "internal/inflate"},
+		[]string{"internal/pull", "internal/push", "internal/layer", "internal/inflate", "internal/remote/serve"},
 	},
 }
 

@@ -21,6 +21,24 @@ import (
 	"berth/internal/sys"
 )
 
+// This program plays the tool that unpacks zstd.
+func TestMain(m *testing.M) {
+	if len(os.Args) == 2 && os.Args[1] == "unzstd" {
+		z, err := zstd.NewReader(os.Stdin)
+		if err == nil {
+			_, err = io.Copy(os.Stdout, z)
+		}
+		if err != nil {
+			fmt.Fprintln(os.Stderr, err)
+			os.Exit(1)
+		}
+		os.Exit(0)
+	}
+	os.Exit(m.Run())
+}
+
+func testTool() Tool { return Tool{"/proc/self/exe", []string{"tool", "unzstd"}} }
+
 func testStore(t testing.TB) *store.Store {
 	t.Helper()
 	root := filepath.Join(t.TempDir(), "root")
@@ -144,6 +162,7 @@ func asIs(b []byte) []byte { return b }
 // load reads an archive as a file or from a pipe.
 func load(t testing.TB, s *store.Store, b []byte, pipe bool, opt LoadOptions) ([]Loaded, error) {
 	t.Helper()
+	opt.Zstd = testTool()
 	if pipe {
 		return Load(t.Context(), s, io.MultiReader(bytes.NewReader(b)), opt)
 	}
@@ -379,6 +398,8 @@ func TestLoadRefuses(t *testing.T) {
 		{"empty", "the archive is empty", nil},
 		{"cut", "ends too early", whole[:len(whole)-30]},
 		{"followed by rubbish", "damaged", append(slices.Clone(whole), "rubbish"...)},
+		{"cut zstd", "its zstd is damaged", zst(tarOf(t, layout...))[:500]},
+		{"damaged zstd", "its zstd is damaged", append(zst(tarOf(t, layout...))[:200], make([]byte, 400)...)},
 		{"text", "no tar archive", []byte(strings.Repeat("hello world ", 100))},
 		{"xz", "xz -dc", []byte("\xfd7zXZ\x00 and so on")},
 		{"cut plain", "", tarOf(t, layout...)[:3000]},
@@ -397,7 +418,7 @@ func TestImport(t *testing.T) {
 	s := testStore(t)
 	stream := tarOf(t, member{name: "etc/motd", body: "hello"})
 	for _, pack := range []func([]byte) []byte{asIs, gz, zst} {
-		img, err := Import(t.Context(), s, bytes.NewReader(pack(stream)), ImportOptions{Name: "imp:1", Platform: "linux/arm64", Message: "from a test",
+		img, err := Import(t.Context(), s, bytes.NewReader(pack(stream)), ImportOptions{Name: "imp:1", Platform: "linux/arm64", Message: "from a test", Zstd: testTool(),
 			Config: map[string]any{"Cmd": []string{"x"}}})
 		if err != nil {
 			t.Fatal(err)

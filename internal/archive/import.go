@@ -15,10 +15,11 @@ import (
 
 // ImportOptions describes the image that is made of a file system.
 type ImportOptions struct {
-	Name     string              // full name; may be empty
-	Platform string              // os/arch[/variant]; empty: the host's
-	Message  string              // what the history says
-	Config   any                 // the member "config" of the image configuration
+	Name     string // full name; may be empty
+	Platform string // os/arch[/variant]; empty: the host's
+	Message  string // what the history says
+	Config   any    // the member "config" of the image configuration
+	Zstd     Tool
 	Report   func(current int64) // hears how much was read; may be nil
 }
 
@@ -56,7 +57,7 @@ func Import(ctx context.Context, s *store.Store, r io.Reader, opt ImportOptions)
 		r = &counted{r: r, report: opt.Report}
 	}
 	packed := bufio.NewReaderSize(r, 256<<10)
-	tarStream, err := unpack(packed)
+	tarStream, err := unpacker{zstd: opt.Zstd}.open(packed)
 	if err != nil {
 		return store.Image{}, fmt.Errorf("cannot import: %w", err)
 	}

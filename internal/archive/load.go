@@ -19,6 +19,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"berth/internal/inflate"
 	"berth/internal/layer"
 	"berth/internal/store"
 )
@@ -26,6 +27,7 @@ import (
 // LoadOptions says what to take from an archive.
 type LoadOptions struct {
 	Platform string // os/arch[/variant]; empty: see [Load]
+	Zstd     Tool
 	// Report hears how far a layer is, called by 12 digits of its digest; it
 	// may be nil. It is called from several goroutines.
 	Report func(id, status string, current, total int64)
@@ -49,6 +51,7 @@ type loading struct {
 	store  *store.Store
 	layers *layer.Set
 	opt    LoadOptions
+	unpack unpacker
 	sizes  map[string]int64 // lengths of plain layers, by diff ID
 	mu     sync.Mutex
 }
@@ -63,7 +66,8 @@ func Load(ctx context.Context, s *store.Store, r io.Reader, opt LoadOptions) ([]
 	if opt.Report == nil {
 		opt.Report = func(string, string, int64, int64) {}
 	}
-	l := &loading{ctx: ctx, store: s, layers: layer.Open(s.Dir()), opt: opt, sizes: map[string]int64{}}
+	l := &loading{ctx: ctx, store: s, layers: layer.Open(s.Dir()), opt: opt, sizes: map[string]int64{},
+		unpack: unpacker{opt.Zstd, inflate.NewGate(runtime.GOMAXPROCS(0))}}
 	if f, ok := r.(*os.File); ok && isPlainFile(f) {
 		return l.file(f)
 	}
@@ -71,7 +75,7 @@ func Load(ctx context.Context, s *store.Store, r io.Reader, opt LoadOptions) ([]
 	if _, err := in.Peek(1); err == io.EOF {
 		return nil, errors.New("the archive is empty")
 	}
-	out, err := unpack(in)
+	out, err := l.unpack.open(in)
 	if err != nil {
 		return nil, fmt.Errorf("cannot read the archive: %w", err)
 	}
@@ -277,7 +281,7 @@ func (l *loading) unpackLayer(ctx context.Context, r io.Reader, size int64, name
 	}
 	packed := bufio.NewReaderSize(c, 256<<10)
 	head, _ := packed.Peek(peekSize)
-	tarStream, err := unpack(packed)
+	tarStream, err := l.unpack.open(packed)
 	if err != nil {
 		return fail(err)
 	}

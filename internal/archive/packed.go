@@ -8,18 +8,13 @@ import (
 	"fmt"
 	"io"
 
-	"github.com/klauspost/compress/gzip"
-	"github.com/klauspost/compress/zstd"
 	"golang.org/x/sys/unix"
+
+	"berth/internal/inflate"
 )
 
-const (
-	// peekSize is how much of a file tells what it is: one tar header.
-	peekSize = 512
-	// maxWindow is how far back a zstd stream may refer: what the tool itself
-	// takes without being told. A stream that asks for more asks for memory.
-	maxWindow = 128 << 20
-)
+// peekSize is how much of a file tells what it is: one tar header.
+const peekSize = 512
 
 // packing is how bytes are packed, seen from their beginning.
 type packing string
@@ -75,69 +70,53 @@ func isTar(b []byte) bool {
 	return sum == want
 }
 
-// unpack returns what is packed in src. The stream ends with io.EOF only when
-// all of src was read and was right.
-func unpack(src *bufio.Reader) (io.ReadCloser, error) {
+// unpacker unpacks streams of all kinds.
+type unpacker struct {
+	zstd Tool
+	gate *inflate.Gate // shared by all streams of one call
+}
+
+// open returns what is packed in src. The stream ends with io.EOF only when all
+// of src was read and was right.
+func (u unpacker) open(src *bufio.Reader) (io.ReadCloser, error) {
 	magic, err := src.Peek(6)
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
-	p := &unpacking{what: packingOf(magic), rest: src}
-	switch p.what {
-	case plain:
-		return io.NopCloser(src), nil
+	switch packingOf(magic) {
 	case gzipped:
-		z, err := gzip.NewReader(src)
-		if err != nil {
-			return nil, p.damaged(err)
-		}
-		p.Reader, p.end = z, func() { z.Close() }
+		z := inflate.NewReader(src, inflate.Options{Gate: u.gate})
+		return &unpacking{Reader: z, what: gzipped, end: z.Close}, nil
 	case zstded:
-		z, err := zstd.NewReader(src, zstd.WithDecoderConcurrency(2), zstd.WithDecoderMaxWindow(maxWindow))
+		z, err := u.zstd.start(src)
 		if err != nil {
-			return nil, p.damaged(err)
+			return nil, err
 		}
-		p.Reader, p.end = z, z.Close
+		return &unpacking{Reader: z, what: zstded, end: z.Close}, nil
 	case bzipped:
-		p.Reader, p.end = bzip2.NewReader(src), func() {}
+		return &unpacking{Reader: bzip2.NewReader(src), what: bzipped, end: func() error { return nil }}, nil
 	case xzed:
 		return nil, errors.New("it is packed with xz, which berth does not unpack: pipe it through `xz -dc`")
 	}
-	return p, nil
+	return io.NopCloser(src), nil
 }
 
 // unpacking is a packed stream on its way out.
 type unpacking struct {
 	io.Reader
 	what packing
-	rest io.Reader // what is packed
-	end  func()
+	end  func() error
 }
-
-func (p *unpacking) damaged(err error) error { return fmt.Errorf("its %s is damaged: %w", p.what, err) }
 
 func (p *unpacking) Read(b []byte) (int, error) {
 	n, err := p.Reader.Read(b)
-	if err == nil {
-		return n, nil
+	if err != nil && err != io.EOF {
+		err = fmt.Errorf("its %s is damaged: %w", p.what, err)
 	}
-	if err != io.EOF {
-		return n, p.damaged(err)
-	}
-	extra, err := io.Copy(io.Discard, p.rest)
-	if err != nil {
-		return n, err
-	}
-	if extra > 0 {
-		return n, fmt.Errorf("its %s is followed by something else", p.what)
-	}
-	return n, io.EOF
+	return n, err
 }
 
-func (p *unpacking) Close() error {
-	p.end()
-	return nil
-}
+func (p *unpacking) Close() error { return p.end() }
 
 const (
 	// spaceStep is how much is unpacked between two looks at the disk.

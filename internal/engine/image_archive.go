@@ -7,6 +7,7 @@ import (
 	"berth/internal/archive"
 	"berth/internal/change"
 	"berth/internal/registry/ref"
+	"berth/internal/stage"
 	"berth/internal/store"
 )
 
@@ -64,7 +65,7 @@ type Loaded struct {
 
 // ImageLoad lists the images of an archive.
 func (e *Engine) ImageLoad(ctx context.Context, r io.Reader, platformName string, progress Progress) ([]Loaded, error) {
-	opt := archive.LoadOptions{Platform: platformName}
+	opt := archive.LoadOptions{Platform: platformName, Zstd: e.unzstd()}
 	if progress != nil {
 		opt.Report = progress.Layer
 	}
@@ -77,6 +78,11 @@ func (e *Engine) ImageLoad(ctx context.Context, r io.Reader, platformName string
 		out = append(out, Loaded{ID: l.ID, Names: familiar(l.Names)})
 	}
 	return out, err
+}
+
+// unzstd is the program that has the decoder: that which talks to registries.
+func (e *Engine) unzstd() archive.Tool {
+	return archive.Tool{Path: stage.Remote(e.dir), Args: []string{"berth-remote", stage.Unzstd}}
 }
 
 // collectSpare removes layers that came and turned out not to be needed.
@@ -96,7 +102,7 @@ type ImportOptions struct {
 // ImageImport makes an image of the tar stream of a file system and returns
 // its ID.
 func (e *Engine) ImageImport(ctx context.Context, r io.Reader, opt ImportOptions) (string, error) {
-	o := archive.ImportOptions{Platform: opt.Platform, Message: opt.Message}
+	o := archive.ImportOptions{Platform: opt.Platform, Message: opt.Message, Zstd: e.unzstd()}
 	if opt.Name != "" {
 		name, err := ref.Parse(opt.Name)
 		if err != nil {

@@ -133,7 +133,7 @@ func TestImageListAndFilters(t *testing.T) {
 	}
 	s := list[0]
 	if !slices.Equal(s.RepoTags, []string{"busybox:latest"}) || !slices.Equal(s.RepoDigests, []string{"busybox" + digestA}) ||
-		s.Size != 3 || s.Containers != 1 || s.SharedSize != -1 || s.Created != day.Unix() || s.Labels["text"] != "aaa" {
+		s.Size != 3 || s.Containers != 1 || s.SharedSize != 0 || s.Created != day.Unix() || s.Labels["text"] != "aaa" {
 		t.Errorf("%+v", s)
 	}
 }

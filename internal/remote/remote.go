@@ -27,6 +27,9 @@ import (
 // Arg0 is the name that the program is started under.
 const Arg0 = "berth-remote"
 
+// Unzstd is the argument with which it unpacks zstd and does nothing else.
+const Unzstd = stage.Unzstd
+
 // Request is what to do, and for whom. Exactly one verb is given.
 type Request struct {
 	Root    string `json:"root"`    // data root

@@ -19,6 +19,10 @@ import (
 // Self is the running program.
 const Self = "/proc/self/exe"
 
+// Unzstd is the argument with which the program that talks to registries unpacks
+// zstd from its standard input to its standard output.
+const Unzstd = "unzstd"
+
 // Shim returns the path of the program to start as a shim.
 func Shim(dir *state.Dir) string { return find(dir, "berth-shim", shim, shimSum) }
 

@@ -28,6 +28,9 @@ import (
 // Main is the program: it reads a [remote.Request] from in, carries it out, and
 // writes [remote.Event] lines to out. It returns the process's exit code.
 func Main(in io.Reader, out io.Writer) int {
+	if len(os.Args) == 2 && os.Args[1] == remote.Unzstd {
+		return unzstd(in, out)
+	}
 	t := &teller{enc: json.NewEncoder(out), shown: map[string]shown{}}
 	var req remote.Request
 	dec := json.NewDecoder(in)
