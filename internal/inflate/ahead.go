@@ -204,7 +204,8 @@ func (s *stream) take(j *job) bool {
 	for len(parts) > 0 {
 		var p *piece
 		if parts[0].wide == nil {
-			p = &piece{buf: parts[0].buf, data: parts[0].buf[parts[0].from:parts[0].w], ends: parts[0].ends}
+			f := parts[0]
+			p = &piece{buf: f.buf, data: f.buf[f.from:f.w], ends: f.ends, marks: f.marks}
 			parts = parts[1:]
 		} else {
 			n := 1
@@ -229,6 +230,10 @@ func (s *stream) resolveGroup(res *resolver, parts []part) *piece {
 		for _, e := range part.ends {
 			e.at += size
 			p.ends = append(p.ends, e)
+		}
+		for _, m := range part.marks {
+			m.at += size
+			p.marks = append(p.marks, m)
 		}
 		size += part.size()
 	}

@@ -60,6 +60,8 @@ type part struct {
 	from int      // output is buf[from:w] or wide[from:w]
 	w    int
 	ends []memberEnd
+
+	marks []mark
 }
 
 func (p *part) size() int { return p.w - p.from }
@@ -220,7 +222,7 @@ func (w *worker) rest(j *job) {
 	}
 	j.parts = j.parts[:j.end.parts+1]
 	last := &j.parts[j.end.parts]
-	last.w, last.ends = j.end.w, last.ends[:j.end.ends]
+	last.w, last.ends = j.end.w, last.ends[:j.end.ends] // all marks are before
 }
 
 // mark notes the place where the decoder is as the end of the job so far.
@@ -228,6 +230,9 @@ func (w *worker) mark(j *job, between bool) {
 	j.end = place{
 		bit: w.d.offset(), between: between, fresh: -1,
 		parts: len(j.parts), w: w.d.w, ends: len(w.part.ends),
+	}
+	if w.r.collect != nil {
+		w.part.marks = append(w.part.marks, mark{at: w.d.w - w.part.from, bit: j.end.bit, member: between})
 	}
 	if w.fresh >= 0 {
 		j.end.fresh = w.output() - w.fresh

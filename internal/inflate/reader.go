@@ -31,6 +31,9 @@ type piece struct {
 	ends []memberEnd
 	err  error // after data
 
+	marks []mark // where checkpoints may be, if they are wanted
+	at    int64  // offset in the decoded stream; of spans only
+
 	ready chan struct{} // closed when data are complete; nil: they are
 }
 
@@ -47,9 +50,11 @@ type Reader struct {
 	widePool pool[uint16]
 
 	check   checker
-	current *piece // handed out by Next or Read
-	rest    []byte // of current, for Read
+	collect *collector // nil: no checkpoints are wanted
+	current *piece     // handed out by Next or Read
+	rest    []byte     // of current, for Read
 	err     error
+	ix      *Index
 }
 
 // NewReader starts to decode src. Errors, also those of the first header, come
@@ -73,6 +78,9 @@ func NewReader(src io.Reader, opt Options) *Reader {
 	r.ahead.r = r
 	r.pool = pool[byte]{size: window + opt.piece + slack, keep: 8 + jobSpare*r.ahead.limit()}
 	r.widePool = pool[uint16]{size: wideRoom, keep: jobSpare * 2 * r.ahead.limit()}
+	if opt.Checkpoint > 0 {
+		r.collect = newCollector(opt.Checkpoint)
+	}
 	go r.feed.run(src)
 	go newStream(r).run()
 	return r
@@ -124,6 +132,15 @@ func (r *Reader) Read(p []byte) (int, error) {
 	return n, nil
 }
 
+// Index returns the checkpoints of the stream after io.EOF, if Options asked for
+// them; otherwise nil.
+func (r *Reader) Index() *Index {
+	if r.err == io.EOF && r.collect != nil && r.ix == nil {
+		r.ix = r.collect.index(r.feed.length())
+	}
+	return r.ix
+}
+
 // Close stops the Reader's goroutines. One of them may still be in a Read of the
 // source and ends when that returns; what it read is thrown away.
 func (r *Reader) Close() error {
@@ -135,6 +152,9 @@ func (r *Reader) Close() error {
 		close(r.stop)
 		r.feed.close()
 		r.ahead.close()
+		if r.collect != nil {
+			r.collect.stop()
+		}
 	})
 	return nil
 }
@@ -180,6 +200,9 @@ func (r *Reader) verify(p *piece) error {
 		}
 	}
 	r.check.add(p.data[from:])
+	if r.collect != nil && p.err == nil {
+		r.collect.add(p)
+	}
 	return p.err
 }
 

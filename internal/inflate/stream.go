@@ -13,8 +13,9 @@ type stream struct {
 	seg  *segment // the one d reads
 	next int      // number of the segment after it
 
-	from int // d.out[from:d.w] is decoded and not sent
-	ends []memberEnd
+	from  int // d.out[from:d.w] is decoded and not sent
+	ends  []memberEnd
+	marks []mark
 }
 
 func newStream(r *Reader) *stream {
@@ -50,6 +51,7 @@ func (s *stream) run() {
 	for members := 0; ; members++ {
 		between, err := s.jump(true)
 		if err == nil {
+			s.mark(between)
 			err = s.member(between)
 		}
 		if err == nil {
@@ -99,6 +101,7 @@ func (s *stream) member(header bool) error {
 			if between, err := s.jump(false); between || err != nil {
 				return err
 			}
+			s.mark(false)
 		case statusFailed:
 			return s.d.err
 		case statusEnd:
@@ -110,6 +113,13 @@ func (s *stream) member(header bool) error {
 			s.ends = append(s.ends, end)
 			return nil
 		}
+	}
+}
+
+// mark notes a place where a checkpoint may be.
+func (s *stream) mark(member bool) {
+	if s.r.collect != nil {
+		s.marks = append(s.marks, mark{at: s.d.w - s.from, bit: s.d.offset(), member: member})
 	}
 }
 
@@ -136,8 +146,8 @@ func (s *stream) jump(between bool) (bool, error) {
 // send queues what is decoded, and with it the error that ends the stream; it
 // reports false if the reader was closed.
 func (s *stream) send(err error) bool {
-	p := &piece{buf: s.d.out, data: s.d.out[s.from:s.d.w], ends: s.ends, err: err}
-	s.ends = nil
+	p := &piece{buf: s.d.out, data: s.d.out[s.from:s.d.w], ends: s.ends, marks: s.marks, err: err}
+	s.ends, s.marks = nil, nil
 	if err == nil {
 		s.newBuffer() // while p is still ours: it holds the history
 	}
