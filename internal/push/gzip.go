@@ -33,6 +33,7 @@ type packer struct {
 	queue chan *packed  // in order
 	slots chan struct{} // bounds the blocks in memory
 	free  sync.Pool     // of []byte
+	outs  sync.Pool     // of *bytes.Buffer
 	flate sync.Pool     // of *flate.Writer
 	crc   uint32
 	size  uint32
@@ -45,7 +46,7 @@ type packer struct {
 // packed is a block on its way.
 type packed struct {
 	in    []byte
-	out   bytes.Buffer
+	out   *bytes.Buffer
 	ready chan struct{}
 }
 
@@ -54,6 +55,7 @@ func newPacker(w io.Writer) *packer {
 	workers := runtime.GOMAXPROCS(0)
 	p := &packer{w: w, queue: make(chan *packed, 2*workers), slots: make(chan struct{}, workers), done: make(chan struct{})}
 	p.free.New = func() any { return make([]byte, 0, blockSize) }
+	p.outs.New = func() any { return new(bytes.Buffer) }
 	p.flate.New = func() any {
 		z, err := flate.NewWriter(nil, packLevel)
 		if err != nil {
@@ -85,7 +87,7 @@ func (p *packer) Write(b []byte) (int, error) {
 
 // submit hands the filled block to a goroutine.
 func (p *packer) submit() {
-	k := &packed{in: p.block, ready: make(chan struct{})}
+	k := &packed{in: p.block, out: p.outs.Get().(*bytes.Buffer), ready: make(chan struct{})}
 	p.crc = crc32.Update(p.crc, crc32.IEEETable, k.in)
 	p.size += uint32(len(k.in))
 	p.block = p.free.Get().([]byte)[:0]
@@ -95,7 +97,7 @@ func (p *packer) submit() {
 		defer func() { <-p.slots }()
 		z := p.flate.Get().(*flate.Writer)
 		defer p.flate.Put(z)
-		z.Reset(&k.out) // it forgets what came before
+		z.Reset(k.out) // it forgets what came before
 		z.Write(k.in)
 		z.Flush()
 		p.free.Put(k.in[:0])
@@ -111,6 +113,8 @@ func (p *packer) writeOut() {
 	for k := range p.queue {
 		<-k.ready
 		p.write(k.out.Bytes())
+		k.out.Reset()
+		p.outs.Put(k.out)
 	}
 }
 

@@ -19,6 +19,10 @@ import (
 // maxUploads is how many layers travel at once, as in Docker.
 const maxUploads = 5
 
+// maxPacking is how many layers are packed at once. Each takes all cores; the
+// second fills them while the first waits for the network.
+const maxPacking = 2
+
 // maxMounts is how many repositories are tried to mount a layer from.
 const maxMounts = 3
 
@@ -91,7 +95,7 @@ func (j *job) all(ctx context.Context, dst *registry.Target, r ref.Ref, img stor
 }
 
 // layer sees to it that the repository has a layer, and returns what it is
-// called there and whether that is a new name.
+// called there and whether that is another name than it came with.
 func (j *job) layer(ctx context.Context, dst *registry.Target, r ref.Ref, t task) (desc store.Descriptor, anew bool, err error) {
 	if len(t.desc.URLs) > 0 {
 		j.progress.Layer(t.id, "Skipped foreign layer", 0, 0)
@@ -132,7 +136,9 @@ func (j *job) layer(ctx context.Context, dst *registry.Target, r ref.Ref, t task
 		return desc, false, fmt.Errorf("cannot push layer %s of %s: %w", t.id, r.Familiar(), err)
 	}
 	j.progress.Layer(t.id, "Pushed", 0, 0)
-	return desc, true, nil
+	// A layer that was made here has been packed by nobody before.
+	came := slices.ContainsFunc(t.forms, func(f *form) bool { return len(f.homes) > 0 })
+	return desc, came, nil
 }
 
 // errNoWay says that a way to send a layer is not open.
@@ -206,6 +212,12 @@ func (j *job) isLost(home ref.Ref) bool {
 
 // again makes the tar stream of the layer again and packs it.
 func (j *job) again(ctx context.Context, dst *registry.Target, t task) (store.Descriptor, error) {
+	select {
+	case j.packing <- struct{}{}:
+		defer func() { <-j.packing }()
+	case <-ctx.Done():
+		return store.Descriptor{}, ctx.Err()
+	}
 	total := int64(0)
 	if m, err := store.ReadLayerMeta(j.store.Dir(), t.diffID); err == nil {
 		total = m.TarSize

@@ -46,7 +46,7 @@ func (p *Pusher) Push(ctx context.Context, s *store.Store, opt engine.PushOption
 		return engine.PushResult{}, &engine.Error{Kind: engine.ErrInvalid, Text: err.Error()}
 	}
 	defer client.Close()
-	j := &job{client: client, store: s, layers: layer.Open(s.Dir()), progress: opt.Progress, sent: map[string]store.Descriptor{}, lost: map[string]error{}}
+	j := &job{client: client, store: s, layers: layer.Open(s.Dir()), progress: opt.Progress, sent: map[string]store.Descriptor{}, lost: map[string]error{}, packing: make(chan struct{}, maxPacking)}
 	if opt.Platform != "" {
 		j.platform = &want
 	}
@@ -65,6 +65,7 @@ type job struct {
 	platform *platform.Platform // that images must be for
 	progress engine.Progress
 	forms    *forms
+	packing  chan struct{} // bounds the layers that are packed at once
 
 	mu   sync.Mutex
 	sent map[string]store.Descriptor // what the repository has by now, by diff ID

@@ -85,7 +85,7 @@ func (ep *endpoint) explain(err error) error {
 	}
 	var f *failure
 	if errors.As(err, &f) {
-		return err
+		return f
 	}
 	who := ep.label()
 	// The address in a url.Error may be a signed one and is not for showing;

@@ -21,7 +21,10 @@ type hostTransport struct{ c *Client }
 func (t hostTransport) RoundTrip(req *http.Request) (*http.Response, error) {
 	tr, err := t.c.transport(req.URL.Host)
 	if err != nil {
-		return nil, err
+		if req.Body != nil {
+			req.Body.Close()
+		}
+		return nil, fail(ErrUnreachable, err, "%v", err) // says it all
 	}
 	return tr.RoundTrip(req)
 }
