@@ -10,6 +10,7 @@ import (
 	"path/filepath"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 )
@@ -482,4 +483,55 @@ func TestStress(t *testing.T) {
 		cancel()
 		k.empty()
 	}
+}
+
+// Whoever waits for a connection and gives up leaves no trace.
+func TestLimit(t *testing.T) {
+	l := NewLimit(3, 2)
+	var wg sync.WaitGroup
+	var now, most atomic.Int64
+	for i := range 200 {
+		wg.Go(func() {
+			ctx, cancel := context.WithTimeout(context.Background(), time.Duration(i%7)*500*time.Microsecond)
+			defer cancel()
+			if i%3 > 0 {
+				ctx = context.Background()
+			}
+			if l.acquire(ctx) != nil {
+				return
+			}
+			for n := now.Add(1); ; {
+				if m := most.Load(); n <= m || most.CompareAndSwap(m, n) {
+					break
+				}
+			}
+			time.Sleep(200 * time.Microsecond)
+			if i%20 == 0 {
+				l.throttle(time.Millisecond)
+			}
+			l.wentWell()
+			now.Add(-1)
+			l.release()
+		})
+	}
+	wg.Wait()
+	if l.used != 0 || len(l.queue) != 0 || most.Load() > 3 {
+		t.Errorf("%d in use, %d wait, %d at once", l.used, len(l.queue), most.Load())
+	}
+}
+
+// After an outage all connections come back together.
+func TestOutageEndsForAll(t *testing.T) {
+	k := newDesk(t, 1<<20)
+	k.tune.maxSpan, k.tune.outage = 4, time.Hour
+	k.tune.backoff, k.tune.longest = time.Millisecond, time.Hour
+	down := 0
+	k.src.hook = func(a *ask) {
+		a.piece, a.pause = 4096, time.Millisecond
+		if a.n >= 20 && down < 60 {
+			down++
+			a.fail = errReset
+		}
+	}
+	k.mustFetch()
 }

@@ -3,7 +3,6 @@ package download
 import (
 	"context"
 	"crypto/sha256"
-	"errors"
 	"fmt"
 	"io"
 	"time"
@@ -124,8 +123,8 @@ func (d *Download) chunk(i int) (*buffer, error) {
 			return b, nil
 		}
 		b.release()
-		if bad++; !errors.Is(err, errOther) || bad == worst {
-			return nil, fmt.Errorf("%s: %w", d.part.path, err)
+		if bad++; bad == worst {
+			return nil, fmt.Errorf("cannot read back what was written to %s: %w", d.part.path, err)
 		}
 		d.lose(i)
 		d.have.Add(-int64(n))

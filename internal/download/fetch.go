@@ -87,11 +87,11 @@ func (d *Download) bring(s *span) error {
 			return context.Cause(d.ctx)
 		}
 		if err != nil {
-			wait, err := d.again(s, err)
-			if err != nil {
-				return err
+			wait, longest, err := d.again(s, err)
+			if err == nil {
+				err = d.pause(wait, longest)
 			}
-			if err := sleep(d.ctx, wait); err != nil {
+			if err != nil {
 				return err
 			}
 		}
@@ -101,8 +101,23 @@ func (d *Download) bring(s *span) error {
 	}
 }
 
-// again says how long to wait before the next try, or why there is none.
-func (d *Download) again(s *span, err error) (time.Duration, error) {
+// pause waits at least for the one time, and up to the other while nothing
+// comes on any connection: once something does, the network is back for all.
+func (d *Download) pause(least, longest time.Duration) error {
+	begun := time.Now()
+	for step := least; ; step = d.tune.backoff {
+		if err := sleep(d.ctx, step); err != nil {
+			return err
+		}
+		if time.Since(begun) >= longest || d.lastByte.Load() > begun.UnixNano() {
+			return nil
+		}
+	}
+}
+
+// again says how long to wait before the next try, at least and at most, or why
+// there is none.
+func (d *Download) again(s *span, err error) (least, longest time.Duration, final error) {
 	now := time.Now()
 	if got := s.got.Load(); got-s.mark >= progress {
 		s.tries, s.mark = 0, got
@@ -124,7 +139,7 @@ func (d *Download) again(s *span, err error) (time.Duration, error) {
 		err = no.error
 	}
 	if !ok || wait > longestWait {
-		return 0, err
+		return 0, 0, err
 	}
 	// Where bytes have come before, the network or the registry may be on its
 	// way back, and what is here is worth some waiting.
@@ -134,12 +149,13 @@ func (d *Download) again(s *span, err error) (time.Duration, error) {
 		if errors.Is(err, errShort) {
 			err = fmt.Errorf("%w: %w", ErrDigest, err)
 		}
-		return 0, fmt.Errorf(text, d.opt.Digest, err, d.bytesHere(), d.opt.Size, s.tries)
+		return 0, 0, fmt.Errorf(text, d.opt.Digest, err, d.bytesHere(), d.opt.Size, s.tries)
 	}
 	if wait > 0 || refused && now.Sub(time.Unix(0, d.lastByte.Load())) < overload {
 		d.limit.throttle(wait)
 	}
-	return max(wait, min(d.tune.backoff<<min(s.tries-1, 20), d.tune.longest)), nil
+	pause := min(d.tune.backoff<<min(s.tries-1, 20), d.tune.longest)
+	return max(wait, min(pause, 4*d.tune.backoff)), pause, nil
 }
 
 // attempt asks once for what is missing of a span, and takes what comes.

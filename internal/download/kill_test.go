@@ -153,7 +153,7 @@ func TestKilled(t *testing.T) {
 				t.Fatal(err)
 			}
 			// By and by it gets enough time to end.
-			limit := time.Duration(rand.IntN(60+20*kills)) * time.Millisecond
+			limit := time.Duration(rand.IntN(60<<min(kills/3, 8))) * time.Millisecond
 			timer := time.AfterFunc(limit, func() { cmd.Process.Kill() })
 			err := cmd.Wait()
 			timer.Stop()

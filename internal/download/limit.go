@@ -51,17 +51,30 @@ func NewLimit(total, perBlob int) *Limit {
 
 // acquire waits for the right to send one request.
 func (l *Limit) acquire(ctx context.Context) error {
+	if err := l.turn(ctx); err != nil {
+		return err
+	}
 	for {
 		l.mu.Lock()
 		wait := time.Until(l.until)
-		if wait <= 0 {
-			break
-		}
 		l.mu.Unlock()
+		if wait <= 0 {
+			return nil
+		}
+		// With the connection in hand, so that nobody else uses it meanwhile.
 		if err := sleep(ctx, wait); err != nil {
+			l.release()
 			return err
 		}
 	}
+}
+
+// turn waits for a connection.
+func (l *Limit) turn(ctx context.Context) error {
+	if err := ctx.Err(); err != nil {
+		return err
+	}
+	l.mu.Lock()
 	if l.used < l.allowed && len(l.queue) == 0 {
 		l.used++
 		l.mu.Unlock()

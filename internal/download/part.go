@@ -130,17 +130,14 @@ func (p *part) write(i int, b []byte) (uint32, error) {
 	return sum, nil
 }
 
-// read fills b with chunk i; errOther says that it is not the one with that
-// checksum.
+// read fills b with chunk i, which has that checksum. After any error the chunk
+// is to be fetched again.
 func (p *part) read(i int, b []byte, sum uint32) error {
 	_, err := p.f.ReadAt(b, int64(i)*p.head.chunk)
-	if errors.Is(err, io.EOF) || err == nil && checksum(b) != sum {
-		return errOther
+	if err == nil && checksum(b) != sum {
+		err = errOther
 	}
-	if err != nil {
-		return fmt.Errorf("cannot read what was downloaded: %w", err)
-	}
-	return nil
+	return err
 }
 
 // keep makes the part file the file at path, on disk for good.
