@@ -19,7 +19,8 @@ import (
 // from the files in its tree: it has all of the stream that is not the content
 // of one of them. It is a gzip stream of records:
 //
-//	'r' length(uint32) bytes            as they are
+//	'r' length(uint32) bytes                 as they are
+//	'z' length(uint32)                       zeros
 //	'f' length(uint64) length(uint32) path   the content of a file of the tree
 //
 // with numbers in little-endian order. A path is where the file lies, links
@@ -32,6 +33,7 @@ const (
 
 	recipeMagic = "berth-recipe-1\n"
 	recipeRaw   = 'r'
+	recipeZeros = 'z'
 	recipeBody  = 'f'
 )
 
@@ -113,9 +115,29 @@ func (r *recipe) compress() {
 	r.err = err
 }
 
-// raw records bytes of the stream.
+// raw records bytes of the stream. Most of them are zeros in headers, which
+// would cost the compressor more time than all the rest.
 func (r *recipe) raw(b []byte) {
-	if r == nil || len(b) == 0 {
+	if r == nil {
+		return
+	}
+	for len(b) > 0 {
+		plain, zeros := splitZeros(b)
+		r.plain(b[:plain])
+		if zeros > 0 {
+			r.closeRaw()
+			r.buf = append(r.buf, recipeZeros)
+			r.buf = binary.LittleEndian.AppendUint32(r.buf, uint32(zeros))
+		}
+		b = b[plain+zeros:]
+	}
+	if len(r.buf) >= recipeBuffer {
+		r.flush()
+	}
+}
+
+func (r *recipe) plain(b []byte) {
+	if len(b) == 0 {
 		return
 	}
 	if r.open == 0 {
@@ -124,9 +146,26 @@ func (r *recipe) raw(b []byte) {
 		r.buf = append(r.buf, 0, 0, 0, 0)
 	}
 	r.buf = append(r.buf, b...)
-	if len(r.buf) >= recipeBuffer {
-		r.flush()
+}
+
+// manyZeros is the shortest run of zeros that becomes a record.
+const manyZeros = 64
+
+// splitZeros returns how many bytes of b stand before a long run of zeros, and
+// how long that is. It need not find the first zero of a run.
+func splitZeros(b []byte) (plain, zeros int) {
+	const step = manyZeros / 2
+	for i := 0; i+manyZeros <= len(b); i += step {
+		if !allZero(b[i : i+manyZeros]) {
+			continue
+		}
+		end := i + manyZeros
+		for end < len(b) && b[end] == 0 {
+			end++
+		}
+		return i, end - i
 	}
+	return len(b), 0
 }
 
 func (r *recipe) closeRaw() {

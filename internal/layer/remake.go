@@ -93,6 +93,7 @@ type recipeReader struct {
 	rest []io.Closer
 
 	raw   int64 // bytes to be copied from the recipe
+	zeros int64 // zeros to be made
 	body  int64 // bytes to be copied from file
 	file  int   // -1: none
 	name  string
@@ -179,7 +180,7 @@ func (r *recipeReader) close() {
 
 // Read implements io.Reader.
 func (r *recipeReader) Read(p []byte) (int, error) {
-	for r.raw == 0 && r.body == 0 {
+	for r.raw == 0 && r.zeros == 0 && r.body == 0 {
 		if err := r.next(); err != nil {
 			return 0, err
 		}
@@ -191,6 +192,12 @@ func (r *recipeReader) Read(p []byte) (int, error) {
 			err = damaged(err)
 		}
 		return n, err
+	}
+	if r.zeros > 0 {
+		n := int(min(r.zeros, int64(len(p))))
+		clear(p[:n])
+		r.zeros -= int64(n)
+		return n, nil
 	}
 	n, err := read(r.file, p[:min(r.body, int64(len(p)))])
 	r.body -= int64(n)
@@ -215,11 +222,16 @@ func (r *recipeReader) next() error {
 	}
 	var b [12]byte
 	switch kind {
-	case recipeRaw:
+	case recipeRaw, recipeZeros:
 		if _, err := io.ReadFull(r.in, b[:4]); err != nil {
 			return damaged(err)
 		}
-		r.raw = int64(binary.LittleEndian.Uint32(b[:]))
+		n := int64(binary.LittleEndian.Uint32(b[:]))
+		if kind == recipeRaw {
+			r.raw = n
+		} else {
+			r.zeros = n
+		}
 		return nil
 	case recipeBody:
 		if _, err := io.ReadFull(r.in, b[:12]); err != nil {
