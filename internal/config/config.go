@@ -24,6 +24,9 @@ type Config struct {
 	// InsecureRegistries ("host:port") may speak plain HTTP or show a
 	// certificate nobody signed.
 	InsecureRegistries []string
+	// Proxies are the HTTP proxies for hosts of their own, "direct" for none;
+	// for all others the environment says it.
+	Proxies map[string]string
 	// Storage is how container roots are made: "auto", "overlay" or "copy".
 	// Empty means auto.
 	Storage string
@@ -169,6 +172,8 @@ func (c *Config) set(key string, raw json.RawMessage) error {
 			}
 		}
 		c.InsecureRegistries = hosts
+	case "proxies":
+		return setProxies(&c.Proxies, key, raw)
 	case "storage":
 		var s string
 		if err := decodeValue(&s, key, raw, "a string"); err != nil {
@@ -190,7 +195,7 @@ func (c *Config) set(key string, raw json.RawMessage) error {
 		}
 		c.DataRoot = s
 	default:
-		return fmt.Errorf("unknown key %q (known: registry-mirrors, mirrors, insecure-registries, storage, keep-blobs, data-root)", key)
+		return fmt.Errorf("unknown key %q (known: registry-mirrors, mirrors, insecure-registries, proxies, storage, keep-blobs, data-root)", key)
 	}
 	return nil
 }
@@ -204,6 +209,24 @@ func setMirrors(dst *[]string, key string, raw json.RawMessage) error {
 		return err
 	}
 	*dst = urls
+	return nil
+}
+
+func setProxies(dst *map[string]string, key string, raw json.RawMessage) error {
+	var m map[string]string
+	if err := decodeValue(&m, key, raw, `an object of addresses, as in {"ghcr.io": "http://proxy.example:3128"}`); err != nil {
+		return err
+	}
+	for host, proxy := range m {
+		if err := checkHost(key, host); err != nil {
+			return err
+		}
+		scheme, rest, ok := strings.Cut(proxy, "://")
+		if proxy != "direct" && (!ok || rest == "" || scheme != "http" && scheme != "https" && scheme != "socks5") {
+			return fmt.Errorf("%s: %q must be \"direct\" or begin with http://, https:// or socks5://", key, proxy)
+		}
+	}
+	*dst = m
 	return nil
 }
 

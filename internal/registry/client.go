@@ -22,6 +22,9 @@ type Options struct {
 	// Insecure registries (host, host:port or CIDR) need no certificate
 	// that can be verified and may speak plain HTTP. Loopback always may.
 	Insecure []string
+	// Proxies are addresses of HTTP proxies by host[:port], "direct" for none.
+	// Hosts that are not listed go by HTTPS_PROXY, HTTP_PROXY and NO_PROXY.
+	Proxies map[string]string
 	// DockerConfig is the folder of Docker's config.json with credentials;
 	// empty means $DOCKER_CONFIG or ~/.docker.
 	DockerConfig string

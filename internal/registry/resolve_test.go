@@ -281,6 +281,15 @@ func TestProxy(t *testing.T) {
 	if _, err := fetch(c, mustRef(t, "proxied.example/app"), ""); err != nil {
 		t.Error(err)
 	}
+
+	// A host may have a proxy of its own, or none.
+	for proxy, at := range map[string]string{"http://own.example:3128": "own.example:3128", "direct": "proxied.example:80"} {
+		c = newClient(t, Options{Insecure: []string{"proxied.example"}, Proxies: map[string]string{"proxied.example": proxy}})
+		c.route(map[string]string{at: f.Addr, "proxied.example:443": rt.FreeAddr(t)})
+		if _, err := fetch(c, mustRef(t, "proxied.example/app"), ""); err != nil {
+			t.Errorf("%s: %v", proxy, err)
+		}
+	}
 }
 
 func TestBadManifests(t *testing.T) {

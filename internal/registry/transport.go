@@ -8,10 +8,13 @@ import (
 	"net"
 	"net/http"
 	"net/netip"
+	"net/url"
 	"os"
 	"path/filepath"
 	"strings"
 	"time"
+
+	"berth/internal/registry/ref"
 )
 
 // hostTransport sends each request, redirected ones too, by the rules of the
@@ -39,8 +42,12 @@ func (c *Client) transport(host string) (*http.Transport, error) {
 	if err != nil {
 		return nil, err
 	}
+	proxy, err := c.proxy(host)
+	if err != nil {
+		return nil, err
+	}
 	t := &http.Transport{
-		Proxy:               http.ProxyFromEnvironment,
+		Proxy:               proxy,
 		DialContext:         func(ctx context.Context, network, addr string) (net.Conn, error) { return c.dial(ctx, network, addr) },
 		TLSClientConfig:     cfg,
 		TLSHandshakeTimeout: c.patience.tls,
@@ -56,6 +63,25 @@ func (c *Client) transport(host string) (*http.Transport, error) {
 	}
 	c.transports[host] = t
 	return t, nil
+}
+
+// proxy returns how to find the proxy for a host.
+func (c *Client) proxy(host string) (func(*http.Request) (*url.URL, error), error) {
+	address := c.opt.Proxies[host]
+	if address == "" && host == "registry-1.docker.io" {
+		address = c.opt.Proxies[ref.DefaultDomain]
+	}
+	switch address {
+	case "":
+		return http.ProxyFromEnvironment, nil
+	case "direct":
+		return nil, nil
+	}
+	u, err := url.Parse(address)
+	if err != nil {
+		return nil, fmt.Errorf("the proxy for %s is no address: %w", host, err)
+	}
+	return http.ProxyURL(u), nil
 }
 
 func (c *Client) tlsConfig(host string) (*tls.Config, error) {

@@ -101,6 +101,7 @@ func serve(ctx context.Context, req remote.Request, t *teller) (any, error) {
 	opt := registry.Options{
 		Mirrors:      cfg.RegistryMirrorsByDomain(),
 		Insecure:     cfg.InsecureRegistries,
+		Proxies:      cfg.Proxies,
 		DockerConfig: req.DockerConfig,
 		UserAgent:    "berth/" + req.Version,
 		Program:      req.Program,
