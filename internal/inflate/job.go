@@ -163,13 +163,15 @@ func (w *worker) begin(at int, member bool) bool {
 		w.newMember()
 		return true
 	}
+	d.start()
+	if d.blockHeader(); d.err != nil {
+		return false // before a buffer is made ready, which costs more
+	}
 	d.wide = w.r.widePool.get()
 	markers(d.wide)
-	d.w, d.limit = window, window+widePiece
+	d.w, d.limit, d.low = window, window+widePiece, 0
 	w.part = part{wide: d.wide, from: window}
 	w.marked = window
-	d.start()
-	d.low = 0
 	return true
 }
 
