@@ -24,7 +24,11 @@ type Config = dockerspec.DockerOCIImageConfig
 func Apply(c *Config, lines []string) error {
 	a := &applier{c: c}
 	for _, text := range lines {
-		for _, line := range split(text) {
+		list := split(text)
+		if len(list) == 0 {
+			return errors.New("file with no instructions")
+		}
+		for _, line := range list {
 			if err := a.line(line); err != nil {
 				return err
 			}
@@ -58,6 +62,9 @@ func (a *applier) line(line string) error {
 	if !ok {
 		return fmt.Errorf("%s is not a valid change command", name)
 	}
+	if rest == "" && (name == "USER" || name == "WORKDIR") {
+		return fmt.Errorf("%s requires exactly one argument", name)
+	}
 	if rest == "" {
 		return fmt.Errorf("%s requires at least one argument", name)
 	}
@@ -70,7 +77,7 @@ func (a *applier) line(line string) error {
 func (a *applier) instruction(name string) (do func(rest string) error, ok bool) {
 	switch name {
 	case "CMD":
-		return func(s string) error { a.cmdSet, a.c.Cmd = true, command(s); return nil }, true
+		return a.cmd, true
 	case "ENTRYPOINT":
 		return a.entrypoint, true
 	case "ENV":
@@ -82,7 +89,7 @@ func (a *applier) instruction(name string) (do func(rest string) error, ok bool)
 	case "LABEL":
 		return a.label, true
 	case "ONBUILD":
-		return func(s string) error { a.c.OnBuild = append(slices.Clone(a.c.OnBuild), s); return nil }, true
+		return a.onbuild, true
 	case "STOPSIGNAL":
 		return a.text(&a.c.StopSignal), true
 	case "USER":
@@ -96,11 +103,33 @@ func (a *applier) instruction(name string) (do func(rest string) error, ok bool)
 }
 
 // command reads a JSON array of words, or a line for the shell.
-func command(s string) []string {
+func command(s string) ([]string, error) {
 	if words, ok := jsonWords(s); ok {
-		return words
+		return words, nil
 	}
-	return []string{"/bin/sh", "-c", s}
+	var any []json.RawMessage
+	if json.Unmarshal([]byte(s), &any) == nil {
+		return nil, errors.New("when using JSON array syntax, arrays must be comprised of strings only")
+	}
+	return []string{"/bin/sh", "-c", s}, nil
+}
+
+func (a *applier) cmd(s string) (err error) {
+	a.cmdSet = true
+	a.c.Cmd, err = command(s)
+	return err
+}
+
+// onbuild keeps an instruction for those who build on the image.
+func (a *applier) onbuild(s string) error {
+	switch word, _, _ := strings.Cut(s, " "); strings.ToUpper(word) {
+	case "ONBUILD":
+		return errors.New("Chaining ONBUILD via `ONBUILD ONBUILD` isn't allowed")
+	case "MAINTAINER", "FROM":
+		return fmt.Errorf("%s isn't allowed as an ONBUILD trigger", strings.ToUpper(word))
+	}
+	a.c.OnBuild = append(slices.Clone(a.c.OnBuild), s)
+	return nil
 }
 
 func jsonWords(s string) ([]string, bool) {
@@ -112,24 +141,18 @@ func jsonWords(s string) ([]string, bool) {
 	return words, err == nil
 }
 
-func (a *applier) entrypoint(s string) error {
-	a.c.Entrypoint = command(s)
+func (a *applier) entrypoint(s string) (err error) {
+	a.c.Entrypoint, err = command(s)
 	if !a.cmdSet {
 		a.c.Cmd = nil // it was meant for the old one
 	}
-	return nil
+	return err
 }
 
-// text is for an instruction with one word of text.
+// text is for an instruction with one text, whatever spaces it has.
 func (a *applier) text(dst *string) func(string) error {
-	return func(s string) error {
-		words, err := a.words(s)
-		if err == nil && len(words) != 1 {
-			err = errors.New("it takes exactly one argument")
-		}
-		if err == nil {
-			*dst = words[0]
-		}
+	return func(s string) (err error) {
+		*dst, err = a.expand(s)
 		return err
 	}
 }
@@ -139,7 +162,7 @@ func (a *applier) pairs(s string, set func(k, v string)) error {
 	first, rest, _ := strings.Cut(s, " ")
 	if !strings.Contains(first, "=") {
 		if strings.TrimSpace(rest) == "" {
-			return errors.New("it must have two arguments, or be written NAME=VALUE")
+			return errors.New("it must have two arguments")
 		}
 		value, err := a.expand(strings.TrimSpace(rest))
 		if err != nil {
@@ -154,7 +177,10 @@ func (a *applier) pairs(s string, set func(k, v string)) error {
 	}
 	for _, w := range words {
 		k, v, ok := strings.Cut(w, "=")
-		if !ok || k == "" {
+		if ok && k == "" {
+			return errors.New("names can not be blank")
+		}
+		if !ok {
 			return fmt.Errorf("%q is not NAME=VALUE", w)
 		}
 		set(k, v)
@@ -199,6 +225,9 @@ func (a *applier) volume(s string) error {
 			return err
 		}
 	}
+	if len(paths) == 0 {
+		return errors.New("VOLUME requires at least one argument")
+	}
 	volumes := maps.Clone(a.c.Volumes)
 	if volumes == nil {
 		volumes = map[string]struct{}{}
@@ -225,7 +254,8 @@ func (a *applier) workdir(s string) error {
 	return nil
 }
 
-// expose reads "80", "80/tcp", "8000-8010/udp".
+// expose reads "80", "80/tcp", "8000-8010/udp". What stands before a colon is
+// the host's and no concern of an image's.
 func (a *applier) expose(s string) error {
 	words, err := a.words(s)
 	if err != nil {
@@ -236,7 +266,10 @@ func (a *applier) expose(s string) error {
 		ports = map[string]struct{}{}
 	}
 	for _, w := range words {
-		numbers, proto, ok := strings.Cut(strings.ToLower(w), "/")
+		if w == "" {
+			continue // a variable that is not set
+		}
+		numbers, proto, ok := strings.Cut(strings.ToLower(w[strings.LastIndexByte(w, ':')+1:]), "/")
 		if !ok {
 			proto = "tcp"
 		}
@@ -247,7 +280,7 @@ func (a *applier) expose(s string) error {
 		first, err1 := strconv.ParseUint(low, 10, 16)
 		last, err2 := strconv.ParseUint(high, 10, 16)
 		if err1 != nil || err2 != nil || first > last || proto != "tcp" && proto != "udp" && proto != "sctp" {
-			return fmt.Errorf("invalid port %q", w)
+			return fmt.Errorf("Invalid containerPort: %s", w)
 		}
 		for n := first; n <= last; n++ {
 			ports[fmt.Sprintf("%d/%s", n, proto)] = struct{}{}
