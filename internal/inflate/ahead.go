@@ -35,9 +35,9 @@ func (a *ahead) limit() int {
 // segmentsAhead is how much input a stream wants to hold.
 func segmentsAhead(g *Gate) int {
 	if g.size < 2 {
-		return 4
+		return 6
 	}
-	return 2 + reserve + jobSegments*min(maxJobs, int(g.size))
+	return 6 + reserve + jobSegments*min(maxJobs, int(g.size))
 }
 
 // moved says that the decoder in order is in segment at, and starts jobs.

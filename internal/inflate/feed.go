@@ -31,6 +31,7 @@ type feed struct {
 	segs   []*segment
 	total  int64 // bytes read
 	free   [][]byte
+	paused bool // as many segments are here as may be
 	ended  bool // no more segments will come
 	closed bool
 	err    error // why, if not for the end of the source
@@ -74,8 +75,14 @@ func (f *feed) run(src io.Reader) {
 func (f *feed) room(first bool) []byte {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for len(f.segs) >= f.ahead && !f.closed {
-		f.cond.Wait()
+	if len(f.segs) >= f.ahead {
+		// Go on when half of them are gone: a goroutine is not woken for nothing.
+		f.paused = true
+		f.cond.Broadcast()
+		for len(f.segs) > f.ahead/2 && !f.closed {
+			f.cond.Wait()
+		}
+		f.paused = false
 	}
 	switch {
 	case f.closed:
@@ -97,7 +104,7 @@ func (f *feed) room(first bool) []byte {
 func (f *feed) use(i int, isAhead bool) *segment {
 	f.mu.Lock()
 	defer f.mu.Unlock()
-	for i-f.first >= len(f.segs) && !f.ended && !f.closed && !(isAhead && len(f.segs) >= f.ahead) {
+	for i-f.first >= len(f.segs) && !f.ended && !f.closed && !(isAhead && f.paused) {
 		f.cond.Wait()
 	}
 	if f.closed || i < f.first || i-f.first >= len(f.segs) {
@@ -126,7 +133,9 @@ func (f *feed) pass(i int) {
 		f.first++
 		f.recycle(s, true)
 	}
-	f.cond.Broadcast()
+	if f.paused && len(f.segs) <= f.ahead/2 {
+		f.cond.Broadcast()
+	}
 }
 
 // start is the offset of the first segment that is still held.
@@ -138,7 +147,7 @@ func (f *feed) start() int64 {
 }
 
 func (f *feed) recycle(s *segment, gone bool) {
-	if gone && s.uses == 0 && cap(s.data) == f.size && len(f.free) < 2 {
+	if gone && s.uses == 0 && cap(s.data) == f.size && len(f.free) <= f.ahead/2 {
 		f.free = append(f.free, s.data[:cap(s.data)])
 		s.data = nil
 	}
