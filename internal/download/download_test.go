@@ -277,7 +277,7 @@ func TestSlowConnections(t *testing.T) {
 	k.tune.maxSpan = 8
 	k.src.hook = func(a *ask) { a.delay, a.piece, a.pause = 3*time.Millisecond, 4096, time.Millisecond }
 	k.mustFetch()
-	if k.src.most != 4 {
+	if k.src.most < 2 || k.src.most > 4 {
 		t.Errorf("%d connections", k.src.most)
 	}
 	// Three downloads share.
@@ -300,32 +300,62 @@ func TestSlowConnections(t *testing.T) {
 	}
 	wg.Wait()
 	k.idle()
-	if k.src.most != 6 {
+	if k.src.most < 3 || k.src.most > 6 {
 		t.Errorf("%d connections for three", k.src.most)
 	}
 }
 
-// A reader that is slower than the network needs one connection.
-func TestSlowReader(t *testing.T) {
-	k := newDesk(t, 1<<20)
-	d := k.open(context.Background())
-	for {
-		_, release, err := d.NextOwned()
-		if err == io.EOF {
-			break
+// How many connections are good is a matter of how long the feeder waits.
+func TestAdapt(t *testing.T) {
+	const interval = 100 * time.Millisecond
+	for _, tc := range []struct {
+		what     string
+		from     int           // connections
+		starved  time.Duration // of the interval
+		received int64
+		spoil    func(d *Download)
+		want     int
+	}{
+		{"waits", 1, 80 * time.Millisecond, 1000, nil, 2},
+		{"waits, two", 2, 60 * time.Millisecond, 1000, nil, 4},
+		{"waits, all there may be", 5, 90 * time.Millisecond, 1000, nil, 6},
+		{"waits for nothing at all", 1, interval, 0, nil, 2},
+		{"reader is slower", 1, 40 * time.Millisecond, 1000, nil, 1},
+		{"reader is slower, many", 4, 0, 1000, nil, 4},
+		{"network is as fast as can be", 1, 90 * time.Millisecond, 100 << 20, nil, 1},
+		{"no answer yet", 1, interval, 0, func(d *Download) { d.answered = false }, 1},
+		{"no ranges", 1, interval, 0, func(d *Download) { d.single = true }, 1},
+		{"not all that were wanted have begun", 2, interval, 0, func(d *Download) { d.workers = 1 }, 2},
+		{"reader is slower, others wait", 4, 0, 1000, func(d *Download) { d.limit.queue = make([]chan struct{}, 1) }, 3},
+		{"reader is slower, others wait, one", 1, 0, 1000, func(d *Download) { d.limit.queue = make([]chan struct{}, 1) }, 1},
+	} {
+		k := newDesk(t, 1<<20)
+		k.limit = NewLimit(6, 6)
+		k.tune.tick = time.Hour
+		k.src.hook = func(a *ask) { a.hang = 0 }
+		d := k.open(context.Background())
+		for k.src.open.Load() == 0 {
+			time.Sleep(100 * time.Microsecond)
 		}
-		if err != nil {
-			t.Fatal(err)
+		d.mu.Lock()
+		d.answered, d.target, d.workers = true, tc.from, tc.from
+		if tc.spoil != nil {
+			tc.spoil(d)
 		}
-		time.Sleep(200 * time.Microsecond)
-		release()
-	}
-	k.close(d)
-	if k.src.most != 1 {
-		t.Errorf("%d connections", k.src.most)
-	}
-	if n := k.src.served.Load(); n != 1<<20 {
-		t.Errorf("%d bytes served", n)
+		d.mu.Unlock()
+		begun := time.Now()
+		d.adapt(look{at: begun}, look{at: begun.Add(interval), starved: tc.starved, received: tc.received})
+		d.mu.Lock()
+		got := d.target
+		d.mu.Unlock()
+		d.limit.mu.Lock()
+		d.limit.queue = nil
+		d.limit.mu.Unlock()
+		if got != tc.want {
+			t.Errorf("%s: %d connections, then %d instead of %d", tc.what, tc.from, got, tc.want)
+		}
+		k.close(d)
+		k.empty()
 	}
 }
 
