@@ -8,7 +8,6 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth/internal/engine"
-	"berth/internal/store"
 )
 
 // manifestInspectCommand is manifest inspect.
@@ -50,10 +49,10 @@ type verboseManifest struct {
 }
 
 type manifestDescriptor struct {
-	MediaType string          `json:"mediaType"`
-	Digest    string          `json:"digest"`
-	Size      int64           `json:"size"`
-	Platform  *store.Platform `json:"platform,omitempty"`
+	MediaType string           `json:"mediaType"`
+	Digest    string           `json:"digest"`
+	Size      int64            `json:"size"`
+	Platform  *engine.Platform `json:"platform,omitempty"`
 }
 
 // manifestText writes manifests as Docker does: as the registry has them, or

@@ -66,6 +66,9 @@ type SearchResult struct {
 	Official    bool
 }
 
+// Platform is what an image is for.
+type Platform = store.Platform
+
 // ManifestOptions names what to fetch.
 type ManifestOptions struct {
 	Ref      string
@@ -80,9 +83,9 @@ type ManifestDocument struct {
 	Digest    string
 	Size      int64
 	List      bool
-	Listed    bool            // it is one of a list's
-	Platform  *store.Platform `json:",omitempty"`
-	Raw       []byte          // as the registry has it
+	Listed    bool      // it is one of a list's
+	Platform  *Platform `json:",omitempty"`
+	Raw       []byte    // as the registry has it
 }
 
 func (e *Engine) registries() (Remote, error) {
