@@ -2,9 +2,7 @@ package engine
 
 import (
 	"encoding/json"
-	"errors"
 	"fmt"
-	"io/fs"
 	"os"
 	"path/filepath"
 	"runtime"
@@ -14,9 +12,9 @@ import (
 	"github.com/moby/moby/api/types/blkiodev"
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
-	"golang.org/x/sys/unix"
 
 	"berth/internal/cgroup"
+	"berth/internal/host"
 	"berth/internal/layer"
 	"berth/internal/spec"
 	"berth/internal/state"
@@ -190,71 +188,41 @@ func (e *Engine) materialize(diffIDs []string, dst string) error {
 // resolveDevice finds the devices that one --device means: a node, or all
 // nodes below a folder.
 func resolveDevice(d container.DeviceMapping) ([]spec.Device, error) {
-	host, dest := d.PathOnHost, d.PathInContainer
+	src, dest := d.PathOnHost, d.PathInContainer
 	if dest == "" {
-		dest = host
+		dest = src
 	}
-	resolved, err := filepath.EvalSymlinks(host)
+	bad := func(why string) error {
+		return &Error{Kind: ErrInvalid, Text: fmt.Sprintf("error gathering device information while adding custom device %q: %s", src, why)}
+	}
+	resolved, err := filepath.EvalSymlinks(src)
 	if err != nil {
-		return nil, &Error{Kind: ErrInvalid, Text: fmt.Sprintf("error gathering device information while adding custom device %q: no such file or directory", host)}
+		return nil, bad("no such file or directory")
+	}
+	nodes, err := host.Nodes(resolved)
+	if err == nil && len(nodes) == 0 {
+		err = bad("not a device node")
 	}
 	var out []spec.Device
-	err = filepath.WalkDir(resolved, func(p string, _ fs.DirEntry, err error) error {
-		if err != nil {
-			return err
-		}
-		dev, ok := deviceAt(p)
-		if ok {
-			dev.Path = dest + strings.TrimPrefix(p, resolved)
-			out = append(out, spec.Device{Source: p, LinuxDevice: dev, Permissions: d.CgroupPermissions})
-		}
-		return nil
-	})
-	if err == nil && len(out) == 0 {
-		err = &Error{Kind: ErrInvalid, Text: fmt.Sprintf("error gathering device information while adding custom device %q: not a device node", host)}
+	for _, n := range nodes {
+		dev := linuxDevice(n)
+		dev.Path = dest + strings.TrimPrefix(n.Path, resolved)
+		out = append(out, spec.Device{Source: n.Path, LinuxDevice: dev, Permissions: d.CgroupPermissions})
 	}
 	return out, err
 }
 
-func deviceAt(p string) (specs.LinuxDevice, bool) {
-	var st unix.Stat_t
-	if unix.Lstat(p, &st) != nil {
-		return specs.LinuxDevice{}, false
-	}
-	d := specs.LinuxDevice{Path: p, Major: int64(unix.Major(st.Rdev)), Minor: int64(unix.Minor(st.Rdev))}
-	switch st.Mode & unix.S_IFMT {
-	case unix.S_IFCHR:
-		d.Type = "c"
-	case unix.S_IFBLK:
-		d.Type = "b"
-	default:
-		return d, false
-	}
-	return d, true
+func linuxDevice(n host.Node) specs.LinuxDevice {
+	return specs.LinuxDevice{Path: n.Path, Type: n.Type, Major: n.Major, Minor: n.Minor}
 }
 
-// hostDevices lists the nodes below /dev, without the terminals and the file
-// systems that every container has of its own.
+// hostDevices are the machine's device nodes, for privileged containers.
 func hostDevices() ([]specs.LinuxDevice, error) {
+	nodes, err := host.AllNodes()
 	var out []specs.LinuxDevice
-	err := filepath.WalkDir("/dev", func(p string, d fs.DirEntry, err error) error {
-		if errors.Is(err, fs.ErrNotExist) || errors.Is(err, fs.ErrPermission) {
-			return nil
-		}
-		if err != nil {
-			return err
-		}
-		switch p {
-		case "/dev/pts", "/dev/shm", "/dev/mqueue", "/dev/.lxc", "/dev/.lxd-mounts":
-			if d.IsDir() { // else this would leave out the rest of /dev
-				return fs.SkipDir
-			}
-		}
-		if dev, ok := deviceAt(p); ok {
-			out = append(out, dev)
-		}
-		return nil
-	})
+	for _, n := range nodes {
+		out = append(out, linuxDevice(n))
+	}
 	return out, err
 }
 
@@ -321,7 +289,7 @@ func throttlesOf[T any](devs []T, of func(T) (path string, rate uint64)) []cgrou
 	var out []cgroup.Throttle
 	for _, d := range devs {
 		p, rate := of(d)
-		if dev, ok := deviceAt(p); ok && dev.Type == "b" {
+		if dev, ok := host.NodeAt(p); ok && dev.Type == "b" {
 			out = append(out, cgroup.Throttle{Major: uint32(dev.Major), Minor: uint32(dev.Minor), Rate: rate})
 		}
 	}

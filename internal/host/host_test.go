@@ -5,6 +5,8 @@ import (
 	"os"
 	"os/exec"
 	"path/filepath"
+	"slices"
+	"strconv"
 	"strings"
 	"testing"
 
@@ -139,5 +141,46 @@ func TestExplainUserns(t *testing.T) {
 	}
 	if s := apparmorRemedy("/usr/bin/berth"); strings.Contains(s, "install ") || !strings.Contains(s, "profile berth /usr/bin/berth flags") {
 		t.Errorf("for /usr/bin: %s", s)
+	}
+}
+
+func TestNodes(t *testing.T) {
+	null, err := Nodes("/dev/null")
+	if err != nil || len(null) != 1 || null[0] != (Node{Path: "/dev/null", Type: "c", Major: 1, Minor: 3}) {
+		t.Errorf("%+v, %v", null, err)
+	}
+	if none, err := Nodes("/etc/passwd"); err != nil || len(none) != 0 {
+		t.Errorf("a file: %+v, %v", none, err)
+	}
+	if _, err := Nodes("/dev/nothing/there"); err == nil {
+		t.Error("what is not there was found")
+	}
+	all, err := AllNodes()
+	if err != nil || !slices.Contains(all, null[0]) {
+		t.Errorf("%d nodes, %v", len(all), err)
+	}
+	for _, n := range all {
+		if strings.HasPrefix(n.Path, "/dev/pts/") {
+			t.Errorf("a terminal: %+v", n)
+		}
+	}
+}
+
+func TestProcesses(t *testing.T) {
+	own := map[int]bool{os.Getpid(): true}
+	table, err := Processes(t.Context(), own, nil)
+	if err != nil || len(table.Rows) != 1 || !slices.Contains(table.Titles, "PID") || len(table.Rows[0]) != len(table.Titles) {
+		t.Errorf("%+v, %v", table, err)
+	}
+	var without Table
+	without.own(own)
+	if len(without.Rows) != 1 || without.Rows[0][1] != strconv.Itoa(os.Getpid()) {
+		t.Errorf("without ps: %+v", without)
+	}
+	if _, err := Processes(t.Context(), own, []string{"-o", "comm"}); err == nil || err.Error() != "Couldn't find PID field in ps output" {
+		t.Error(err)
+	}
+	if _, err := Processes(t.Context(), own, []string{"--nonsense"}); err == nil {
+		t.Error("nonsense was taken")
 	}
 }
