@@ -4,6 +4,8 @@ import (
 	"cmp"
 	"context"
 	"fmt"
+	"os"
+	"path/filepath"
 	"runtime"
 	"slices"
 	"sync"
@@ -25,6 +27,8 @@ const (
 	smallWorkers = 6
 	largeMin     = 3
 	largeMax     = 8
+	// indexFile is where a layer's folder has the checkpoints of the decoder.
+	indexFile = "index"
 	// verdictLimit is how much more of a layer is read to find out whether
 	// it was damaged on its way.
 	verdictLimit = 64 << 20
@@ -129,7 +133,13 @@ func (j *job) unpack(ctx context.Context, claim *layer.Claim, src *source) error
 		return err
 	}
 	defer in.Close()
-	_, err = claim.Add(ctx, in, layer.Options{})
+	_, err = claim.Add(ctx, in, layer.Options{Extra: func(folder string) error {
+		b, err := in.index()
+		if err != nil || b == nil {
+			return err
+		}
+		return os.WriteFile(filepath.Join(folder, indexFile), b, 0o600)
+	}})
 	return err
 }
 
@@ -156,12 +166,17 @@ func (j *job) open(ctx context.Context, r ref.Ref, t task) (*source, error) {
 	if err != nil {
 		return nil, err
 	}
-	s := &source{progress: j.progress, task: t}
+	ctx, cancel := context.WithCancel(ctx)
+	s := &source{progress: j.progress, task: t, cancel: cancel}
 	j.progress.Layer(t.id, "Downloading", 0, t.desc.Size)
 	s.Download, err = download.Open(ctx, from, download.Options{
 		Dir: j.store.Dir().Path("downloads"), Digest: t.desc.Digest, Size: t.desc.Size, Limit: j.limit, Progress: s.arrived,
 	})
-	return s, err
+	if err != nil {
+		cancel()
+		return nil, err
+	}
+	return s, nil
 }
 
 // explain finds out why a layer could not be unpacked: a damaged transfer

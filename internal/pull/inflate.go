@@ -95,8 +95,17 @@ func (t *tarStream) Read(p []byte) (int, error) {
 	return n, nil
 }
 
-// Close ends the decoding. It waits for the next bytes of the packed layer, and
-// leaves the rest of them to whoever wants to read on.
+// index is what is needed to decode the layer again from many places, if it is
+// packed in a way that allows that.
+func (t *tarStream) index() ([]byte, error) {
+	if t.gzip == nil {
+		return nil, nil
+	}
+	return t.gzip.Index().MarshalBinary()
+}
+
+// Close ends the decoding and leaves what is unread of the packed layer to
+// whoever wants to read on; a piece of it may be lost.
 func (t *tarStream) Close() {
 	if t.gzip != nil {
 		t.gzip.Close()

@@ -4,6 +4,8 @@ import (
 	"context"
 	"errors"
 	"net/http"
+	"os"
+	"path/filepath"
 	"strings"
 	"sync/atomic"
 	"testing"
@@ -11,8 +13,10 @@ import (
 
 	"berth/internal/download"
 	"berth/internal/engine"
+	"berth/internal/inflate"
 	"berth/internal/registry"
 	rt "berth/internal/registry/registrytest"
+	"berth/internal/store"
 )
 
 // meter counts the bytes that are sent of blobs and, when it is told to, sends
@@ -119,6 +123,11 @@ func TestKeepBlobs(t *testing.T) {
 	r := newRoot(t)
 	name := f.Addr + "/app"
 	r.mustPull(name)
+	raw, err := os.ReadFile(filepath.Join(store.LayerPath(r.dir, img.DiffIDs[0]), "index"))
+	var ix inflate.Index
+	if err != nil || ix.UnmarshalBinary(raw) != nil || ix.Points() < 2 {
+		t.Errorf("index of a gzip layer: %d bytes, %d points, %v", len(raw), ix.Points(), err)
+	}
 	for _, l := range img.Layers {
 		if _, ok := r.store.HasBlob(l.Digest); ok {
 			t.Errorf("blob %s was kept unasked", l.Digest)
@@ -136,6 +145,16 @@ func TestKeepBlobs(t *testing.T) {
 		blob, n, err := r.store.OpenBlob(l.Digest)
 		if err != nil || n != l.Size {
 			t.Fatalf("%d, %v", n, err)
+		}
+		if l.Digest == img.Layers[0].Digest { // the checkpoints lead into it
+			part := make([]byte, 100)
+			all, err := ix.Open(blob, n, inflate.Options{})
+			if err == nil {
+				_, err = all.ReadAt(part, 9<<20-2000)
+			}
+			if err != nil || !strings.Contains(noise(9<<20, 1), string(part)) {
+				t.Errorf("read in part: %v", err)
+			}
 		}
 		blob.Close()
 	}

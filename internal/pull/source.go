@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"context"
 	"errors"
 	"io"
 	"sync"
@@ -22,6 +23,10 @@ type source struct {
 	*download.Download
 	progress engine.Progress
 	task     task
+
+	cancel context.CancelFunc
+	reader sync.Mutex // held by whoever reads: a decoder that was closed may still
+	closed bool
 
 	mu   sync.Mutex
 	here bool  // all has come
@@ -47,6 +52,11 @@ func (s *source) arrived(have int64) {
 
 // NextOwned implements layer.Pieces.
 func (s *source) NextOwned() ([]byte, func(), error) {
+	s.reader.Lock()
+	defer s.reader.Unlock()
+	if s.closed {
+		return nil, nil, io.ErrClosedPipe
+	}
 	b, release, err := s.Download.NextOwned()
 	s.mu.Lock()
 	defer s.mu.Unlock()
@@ -60,6 +70,18 @@ func (s *source) NextOwned() ([]byte, func(), error) {
 		s.progress.Layer(s.task.id, "Extracting", s.used, s.task.desc.Size)
 	}
 	return b, release, err
+}
+
+// Close ends the transfer; see [download.Download.Close].
+func (s *source) Close() error {
+	s.cancel()
+	s.reader.Lock()
+	defer s.reader.Unlock()
+	if s.closed {
+		return nil
+	}
+	s.closed = true
+	return s.Download.Close()
 }
 
 // toEnd reads on, but no more than limit bytes, and returns what is wrong with
