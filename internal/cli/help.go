@@ -15,7 +15,7 @@ import (
 func (a *app) helpRoot() {
 	var s strings.Builder
 	fmt.Fprintf(&s, "Usage:  %s [OPTIONS] COMMAND\n\nA container engine without a daemon\n", a.name)
-	common := strings.Fields("run exec ps pull images login logout version info")
+	common := strings.Fields("run exec ps pull push images login logout search version info")
 	list := func(title string, lines [][2]string) {
 		fmt.Fprintf(&s, "\n%s:\n", title)
 		for _, l := range lines {

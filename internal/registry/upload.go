@@ -212,6 +212,9 @@ func (u *upload) call(method string) call {
 	return q
 }
 
+// errMiscounts is of a registry that does not put chunks together.
+var errMiscounts = fmt.Errorf("%w: wrong count", ErrRegistry)
+
 // patch sends the next part of rest.
 func (u *upload) patch(ctx context.Context, b []byte) error {
 	q := u.call(http.MethodPatch)
@@ -231,7 +234,7 @@ func (u *upload) patch(ctx context.Context, b []byte) error {
 	}
 	u.where = s.where
 	if have, ok := received(resp.Header.Get("Range")); ok && have != u.off+int64(len(b)) {
-		return fail(ErrUnreachable, io.ErrUnexpectedEOF, "%s has %d bytes of an upload, sent were %d", u.t.ep.label(), have, u.off+int64(len(b)))
+		return fail(errMiscounts, io.ErrUnexpectedEOF, "%s has %d bytes of an upload, sent were %d", u.t.ep.label(), have, u.off+int64(len(b)))
 	}
 	u.arrived(len(b))
 	u.begun = true
@@ -378,7 +381,7 @@ func (u *upload) again(ctx context.Context, err error) error {
 	case errors.As(err, &se) && se.code == http.StatusRequestEntityTooLarge && !u.whole && u.limit > u.t.client.chunk/chunkShrink:
 		u.limit /= 4
 		return nil
-	case errors.As(err, &se) && u.refusesChunks(se):
+	case errors.As(err, &se) && u.refusesChunks(se), errors.Is(err, errMiscounts) && !u.whole:
 		u.whole = true
 		u.close()
 		return nil

@@ -79,6 +79,7 @@ func TestUpload(t *testing.T) {
 		{what: "chunks", body: big, want: "POST PATCH PATCH PATCH PATCH PATCH PUT"},
 		{what: "relative", body: big, quirks: rt.Quirks{Relative: true}, want: "POST PATCH PATCH PATCH PATCH PATCH PUT"},
 		{what: "one chunk only", body: big, quirks: rt.Quirks{OneChunk: true}, want: "POST PATCH PATCH DELETE POST PATCH PUT"},
+		{what: "replaces chunks", body: big, quirks: rt.Quirks{Replaces: true}, want: "POST PATCH PATCH DELETE POST PATCH PUT"},
 		{what: "big chunks only", body: big, quirks: rt.Quirks{MinChunk: 1 << 20}, want: "POST PATCH PUT"},
 		{what: "limited requests", body: big[:100<<10], quirks: rt.Quirks{MaxBody: 20 << 10}, want: "POST PATCH PATCH PATCH PATCH PATCH PATCH PATCH PATCH PUT"},
 		{what: "limited requests, small", body: big[:60<<10], quirks: rt.Quirks{MaxBody: 20 << 10}, want: ""},

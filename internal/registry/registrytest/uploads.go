@@ -16,6 +16,7 @@ type Quirks struct {
 	OneChunk  bool  // a second chunk is refused
 	MaxBody   int64 // requests that are longer get 413; 0: no limit
 	NoMount   bool  // a mount begins an upload
+	Replaces  bool  // a second chunk takes the place of the first
 	MinChunk  int   // says that chunks must have this many bytes
 }
 
@@ -108,6 +109,9 @@ func (f *Fake) serveUpload(w http.ResponseWriter, r *http.Request, repo, id stri
 				Refuse(w, http.StatusRequestedRangeNotSatisfiable, "BLOB_UPLOAD_INVALID", "blob upload invalid")
 				return
 			}
+		}
+		if q.Replaces {
+			u.got = nil
 		}
 		u.got = append(u.got, body...)
 		f.locate(w, r, repo, id)
