@@ -139,6 +139,13 @@ func TestUnpack(t *testing.T) {
 	z := gzip.NewWriter(&packed)
 	z.Write(in)
 	z.Close()
+	// A file "bz", packed by bzip2.
+	const bzipped = "\x42\x5a\x68\x39\x31\x41\x59\x26\x53\x59\x76\x3e\xcc\xa4\x00\x00\x6d\x5b\x80\xc9\x80\x40\x00\x5d\x80\x00\x01\x70\x08\x9e\x10\x08\x08\x20\x00\x54\x42\x68\x0d\x00\x1a\x34\x12\x45\x03\x4d\x3d\x21\xa3\x11\xf6\x36\x1d\x08\x2b\x98\x21\x13\x6f\x62\x44\x71\xbe\xa8\x10\xc0\xc4\x38\x9d\x84\x74\xe8\x0a\xd7\xc4\xc9\xcf\x36\x07\x4d\x15\x15\x7c\xa6\x22\x20\x1f\x17\x72\x45\x38\x50\x90\x76\x3e\xcc\xa4"
+	if _, err := r.Unpack(t.Context(), strings.NewReader(bzipped), "/data", UnpackOptions{}); err != nil {
+		t.Error(err)
+	} else if b, err := os.ReadFile(filepath.Join(dir, "data/bz")); err != nil || string(b) != "ok" {
+		t.Errorf("%q, %v", b, err)
+	}
 	for _, b := range [][]byte{in, packed.Bytes()} {
 		if _, err := r.Unpack(t.Context(), bytes.NewReader(b), "/to", UnpackOptions{KeepOwners: os.Geteuid() == 0}); err != nil {
 			t.Fatal(err)
@@ -171,6 +178,8 @@ func TestUnpackRefuses(t *testing.T) {
 		{"/none", stream(t, file("x", "x")), "open /none: no such file or directory"},
 		{"/d", stream(t, hard("h", "none")), "create /d/h: no such file or directory"},
 		{"/d", []byte("junk"), "unexpected EOF"},
+		{"/d", []byte("\xfd7zXZ\x00..."), "packed with xz"},
+		{"/d", []byte("\x28\xb5\x2f\xfd..."), "packed with zstd"},
 		{"/d", stream(t, file("cut", strings.Repeat("x", 2000)))[:1024], "unexpected EOF"},
 	} {
 		_, err := r.Unpack(t.Context(), bytes.NewReader(c.in), c.dir, UnpackOptions{})

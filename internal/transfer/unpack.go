@@ -3,6 +3,7 @@ package transfer
 import (
 	"archive/tar"
 	"bytes"
+	"compress/bzip2"
 	"compress/gzip"
 	"context"
 	"errors"
@@ -50,7 +51,7 @@ type described struct {
 	mtime unix.Timespec
 }
 
-// Unpack extracts a tar stream, packed with gzip or not, into a folder of the
+// Unpack extracts a tar stream, packed with gzip or bzip2 or not, into a folder of the
 // root. Folders that are there take in those of the stream; a folder never
 // replaces anything else, nor anything else a folder. Other entries replace
 // what has their name, by a new file: nothing that is there is opened for
@@ -89,16 +90,23 @@ func (r *Root) Unpack(ctx context.Context, in io.Reader, dir string, opt UnpackO
 	return u.done, nil
 }
 
-// plain unpacks gzip if that is what comes.
+// plain unpacks gzip and bzip2 if that is what comes, known by how it begins.
 func plain(in io.Reader) (io.Reader, error) {
-	var head [2]byte
+	var head [6]byte
 	n, err := io.ReadFull(in, head[:])
 	if err != nil && err != io.EOF && err != io.ErrUnexpectedEOF {
 		return nil, err
 	}
 	in = io.MultiReader(bytes.NewReader(head[:n]), in)
-	if n == 2 && head[0] == 0x1f && head[1] == 0x8b {
+	switch begins := string(head[:n]); {
+	case strings.HasPrefix(begins, "\x1f\x8b"):
 		return gzip.NewReader(in)
+	case strings.HasPrefix(begins, "BZh"):
+		return bzip2.NewReader(in), nil
+	case strings.HasPrefix(begins, "\xfd7zXZ"):
+		return nil, errors.New("the archive is packed with xz: pipe it through xz -dc first")
+	case strings.HasPrefix(begins, "\x28\xb5\x2f\xfd"):
+		return nil, errors.New("the archive is packed with zstd: pipe it through zstd -dc first")
 	}
 	return in, nil
 }
