@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 	"slices"
+	"strings"
 
 	"golang.org/x/sys/unix"
 )
@@ -59,6 +60,7 @@ type differ struct {
 	ctx     context.Context
 	copied  bool
 	exclude map[string]bool
+	around  map[string]bool // folders that lead to what is excluded
 	report  func(*difference) error
 	open    []*level // the folders that lead to where the walk is
 }
@@ -82,9 +84,12 @@ func (c Container) differences(ctx context.Context, report func(*difference) err
 		return err
 	}
 	defer below.Close()
-	d := &differ{ctx: ctx, copied: c.Copy != "", exclude: map[string]bool{}, report: report}
+	d := &differ{ctx: ctx, copied: c.Copy != "", exclude: map[string]bool{}, around: map[string]bool{}, report: report}
 	for _, p := range c.Exclude {
 		d.exclude[p] = true
+		for i := strings.LastIndexByte(p, '/'); i > 0; i = strings.LastIndexByte(p[:i], '/') {
+			d.around[p[:i]] = true
+		}
 	}
 	top, err := own.openRoot()
 	if err != nil {
@@ -203,7 +208,10 @@ func (d *differ) subfolder(l *level, diff difference, below *entry) error {
 		diff.opaque = !d.copied && share.opaque()
 	}
 	next.difference = diff
-	if below == nil || diff.opaque || !same(diff.own, below) {
+	// One that the image lacks and that leads to a mount point was made for
+	// that, unless there is more in it.
+	made := below == nil && d.around[diff.path]
+	if !made && (below == nil || diff.opaque || !same(diff.own, below)) {
 		next.reported = true
 		if err := d.tell(&diff); err != nil {
 			return err

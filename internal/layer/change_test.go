@@ -53,6 +53,8 @@ func changeContainer(t *testing.T, root string) {
 		unix.Mkfifo(at("var/pipe"), 0o600),
 		os.MkdirAll(at("mnt/volume"), 0o755),
 		os.WriteFile(at("mnt/volume/x"), []byte("not the container's"), 0o644),
+		os.MkdirAll(at("srv/volume"), 0o755),
+		os.WriteFile(at("srv/more"), nil, 0o644),
 		os.WriteFile(at("a-b"), nil, 0o644),
 		os.WriteFile(at(".wh.trick"), []byte("x"), 0o644),
 	} {
@@ -64,8 +66,8 @@ func changeContainer(t *testing.T, root string) {
 
 func wantedChanges() []string {
 	return []string{
-		"A /.wh.trick", "A /a-b", "C /etc", "A /etc/new", "A /etc/new2", "C /etc/passwd", "A /mnt",
-		"C /opt", "D /opt/a", "C /opt/b", "D /opt/sub", "C /tofile", "C /tofolder", "A /tofolder/x",
+		"A /.wh.trick", "A /a-b", "C /etc", "A /etc/new", "A /etc/new2", "C /etc/passwd",
+		"C /opt", "D /opt/a", "C /opt/b", "D /opt/sub", "A /srv", "A /srv/more", "C /tofile", "C /tofolder", "A /tofolder/x",
 		"C /usr", "C /usr/bin", "C /usr/bin/tool",
 		"C /var", "D /var/file", "D /var/gone", "C /var/link", "A /var/pipe",
 	}
@@ -73,7 +75,7 @@ func wantedChanges() []string {
 
 func checkChanges(t *testing.T, c Container, want []string) {
 	t.Helper()
-	c.Exclude = []string{"/etc/hosts", "/mnt/volume"}
+	c.Exclude = []string{"/etc/hosts", "/mnt/volume", "/srv/volume"}
 	changes, err := Changes(t.Context(), c)
 	if err != nil {
 		t.Error(err)
@@ -180,7 +182,7 @@ func TestChangesCopied(t *testing.T) {
 	c := Container{Copy: root, Trees: trees}
 	checkChanges(t, c, nil)
 	changeContainer(t, root)
-	checkChanges(t, c, slices.Insert(wantedChanges(), 17, "C /usr/bin/tool2")) // of one file still
+	checkChanges(t, c, slices.Insert(wantedChanges(), 18, "C /usr/bin/tool2")) // of one file still
 	var diff bytes.Buffer
 	if err := WriteDiff(t.Context(), &diff, c); err != nil {
 		t.Fatal(err)
