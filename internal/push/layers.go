@@ -138,7 +138,7 @@ func (j *job) layer(ctx context.Context, dst *registry.Target, r ref.Ref, t task
 	j.progress.Layer(t.id, "Pushed", 0, 0)
 	// A layer that was made here has been packed by nobody before.
 	came := slices.ContainsFunc(t.forms, func(f *form) bool { return len(f.homes) > 0 })
-	return desc, came, nil
+	return desc, came || t.desc.Digest != t.diffID, nil
 }
 
 // errNoWay says that a way to send a layer is not open.
