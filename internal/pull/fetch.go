@@ -3,8 +3,8 @@ package pull
 import (
 	"cmp"
 	"context"
+	"errors"
 	"fmt"
-	"os"
 	"path/filepath"
 	"runtime"
 	"slices"
@@ -13,6 +13,7 @@ import (
 	"berth/internal/download"
 	"berth/internal/layer"
 	"berth/internal/registry/ref"
+	"berth/internal/state"
 )
 
 const (
@@ -107,23 +108,33 @@ func (j *job) one(ctx context.Context, r ref.Ref, t task) (isNew bool, err error
 		return false, nil
 	}
 	defer claim.Close()
-	src, err := j.open(ctx, r, t)
-	if err != nil {
-		return false, j.room(err)
+	err = j.transfer(ctx, r, t, claim)
+	if errors.Is(err, download.ErrStale) {
+		// What an earlier pull had left was no good. It is gone now.
+		err = j.transfer(ctx, r, t, claim)
 	}
-	err = j.unpack(ctx, claim, src)
-	if err == nil && j.keep {
-		err = src.Keep(j.store.BlobPath(t.desc.Digest))
-	}
-	if err != nil {
-		err = j.explain(ctx, r, t, src, err)
-	}
-	src.Close()
 	if err != nil {
 		return false, err
 	}
 	j.progress.Layer(t.id, "Pull complete", t.desc.Size, t.desc.Size)
 	return true, nil
+}
+
+// transfer fetches and unpacks a claimed layer.
+func (j *job) transfer(ctx context.Context, r ref.Ref, t task, claim *layer.Claim) error {
+	src, err := j.open(ctx, r, t)
+	if err != nil {
+		return j.room(err)
+	}
+	defer src.Close()
+	err = j.unpack(ctx, claim, src)
+	if err == nil && j.keep {
+		err = src.Keep(j.store.BlobPath(t.desc.Digest))
+	}
+	if err != nil {
+		return j.explain(ctx, r, t, src, err)
+	}
+	return nil
 }
 
 // unpack makes the claimed layer out of its packed form.
@@ -138,7 +149,7 @@ func (j *job) unpack(ctx context.Context, claim *layer.Claim, src *source) error
 		if err != nil || b == nil {
 			return err
 		}
-		return os.WriteFile(filepath.Join(folder, indexFile), b, 0o600)
+		return state.WriteVolatile(filepath.Join(folder, indexFile), b, 0o600)
 	}})
 	return err
 }
@@ -190,6 +201,9 @@ func (j *job) explain(ctx context.Context, r ref.Ref, t task, src *source, err e
 		return fmt.Errorf("cannot unpack layer %s of %s: %w", t.id, r.Familiar(), &fullError{dir: j.store.Dir().Path("layers"), cause: err})
 	}
 	if lost(ctx, err) {
+		if e := src.toEnd(0); e != nil && e != errEnough {
+			return e // as the transfer itself words it
+		}
 		return err
 	}
 	if e := src.toEnd(verdictLimit); e != nil && e != errEnough {

@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"net/http"
@@ -170,4 +171,32 @@ func TestKeepBlobs(t *testing.T) {
 	if _, ok := r2.store.HasBlob(img.Layers[0].Digest); !ok || len(r2.layers()) != 2 {
 		t.Error("a first pull did not keep the blobs, too")
 	}
+}
+
+// A part that an earlier pull left, and that turns out to be no good, costs a
+// second transfer and not the pull.
+func TestPullStalePart(t *testing.T) {
+	f := rt.NewFake(t)
+	img := rt.Build(t, "linux/amd64", false, packed(t, "gzip", "a", noise(12<<20, 1)))
+	f.Add("app", "latest", img)
+	good := img.Blobs[img.Layers[0].Digest]
+	bad := bytes.Clone(good)
+	bad[1000] ^= 1
+	f.SetBlob(img.Layers[0].Digest, bad)
+	r := newRoot(t)
+	m := newMeter(f)
+	ctx, cancel := context.WithCancel(context.Background())
+	stop := func() { time.AfterFunc(200*time.Millisecond, cancel) }
+	m.full.Store(&stop)
+	m.limit.Store(6 << 20)
+	if _, err := New(registry.Options{}).Pull(ctx, r.store, engine.PullOptions{Ref: f.Addr + "/app"}); err == nil {
+		t.Fatal("no error")
+	}
+	if left := r.names("downloads", ""); len(left) == 0 {
+		t.Fatal("nothing is left to go on from")
+	}
+	m.limit.Store(0)
+	f.SetBlob(img.Layers[0].Digest, good)
+	r.mustPull(f.Addr + "/app")
+	r.tidy()
 }
