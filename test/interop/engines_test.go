@@ -14,7 +14,7 @@ type engine struct {
 	name  string
 	cmd   func(args ...string) *exec.Cmd
 	pulls []string            // options of pull
-	saves map[string][]string // kinds of archives with the options of save
+	saves map[string][]string // kinds of archives, as skopeo calls them, with the options of save
 }
 
 // engines returns those that are installed. They want root.
@@ -37,7 +37,6 @@ func (p *person) engines() []engine {
 		})
 	}
 	if _, err := exec.LookPath("dockerd"); err == nil {
-		// The path of a socket must be short.
 		d, docker, err := lab.StartDocker(p.t.TempDir(), "{}")
 		if err != nil {
 			// Installed, and not able to run here: it cannot be asked.
@@ -45,7 +44,7 @@ func (p *person) engines() []engine {
 			return all
 		}
 		p.t.Cleanup(d.Stop)
-		all = append(all, engine{name: "docker", cmd: docker, saves: map[string][]string{"archive": nil}})
+		all = append(all, engine{name: "docker", cmd: docker, saves: map[string][]string{"docker-archive": nil}})
 	}
 	return all
 }

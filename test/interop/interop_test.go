@@ -33,7 +33,10 @@ func newPerson(t *testing.T, l *lab.Lab) *person {
 // other runs another program, which must succeed, and returns its output.
 func (p *person) other(name string, args ...string) string {
 	p.t.Helper()
-	return output(p.t, p.Command(name, args...))
+	cmd := p.Command(name, args...)
+	// Where skopeo looks for logins; the usual place is not for this account.
+	cmd.Env = append(cmd.Env, "XDG_RUNTIME_DIR="+p.Home)
+	return output(p.t, cmd)
 }
 
 func output(t *testing.T, cmd *exec.Cmd) string {
@@ -200,7 +203,7 @@ func TestLoad(t *testing.T) {
 				q := newPerson(t, l)
 				for _, way := range []string{`berth load -i "$1"`, `cat "$1" | berth load`} {
 					output(t, q.Command("sh", "-c", way, "sh", want.file))
-					ids := strings.Fields(q.Must(t, "images", "-q", "--no-trunc"))
+					ids := strings.Fields(q.Must(t, "images", "-a", "-q", "--no-trunc"))
 					if len(ids) != 1 || ids[0] != want.id {
 						t.Fatalf("%s: loaded %v, want %s", way, ids, want.id)
 					}
@@ -230,23 +233,29 @@ type archive struct {
 func (p *person) archives(source, name string) map[string]archive {
 	p.t.Helper()
 	made := map[string]archive{}
-	id := p.id("docker://" + source)
-	add := func(kind string, named bool) string {
-		file := filepath.Join(p.Home, kind+".tar")
-		made[kind] = archive{file: file, id: id, named: named}
-		return file
+	file := func(kind string) string { return filepath.Join(p.Home, kind+".tar") }
+	// Who turns a Docker image into an OCI one writes a configuration of its
+	// own, and so an image with another ID.
+	add := func(kind, transport string, named bool) {
+		made[kind] = archive{file: file(kind), id: p.id(transport), named: named}
 	}
-	p.copy("docker://"+source, "docker-archive:"+add("skopeo-docker-archive", true)+":"+name)
-	p.copy("docker://"+source, "oci-archive:"+add("skopeo-oci-archive", true)+":"+name)
+	for _, kind := range []string{"docker-archive", "oci-archive"} {
+		p.copy("docker://"+source, kind+":"+file("skopeo-"+kind)+":"+name)
+		add("skopeo-"+kind, kind+":"+file("skopeo-"+kind), true)
+	}
 	// A layout as a folder, packed by hand.
 	layout := filepath.Join(p.Home, "layout")
 	p.copy("docker://"+source, "oci:"+layout)
-	p.other("tar", "-C", layout, "-cf", add("oci-layout", false), ".")
-	p.other("tar", "-C", layout, "-czf", add("oci-layout-gzip", false), "index.json", "oci-layout", "blobs")
+	p.other("tar", "-C", layout, "-cf", file("oci-layout"), ".")
+	p.other("tar", "-C", layout, "-czf", file("oci-layout-gzip"), "index.json", "oci-layout", "blobs")
+	add("oci-layout", "oci:"+layout, false)
+	add("oci-layout-gzip", "oci:"+layout, false)
 	for _, e := range p.engines() {
 		e.pull(p.t, source, name)
 		for kind, args := range e.saves {
-			e.run(p.t, slices.Concat([]string{"save", "-o", add(e.name+"-"+kind, true)}, args, []string{name})...)
+			what := e.name + "-" + kind
+			e.run(p.t, slices.Concat([]string{"save", "-o", file(what)}, args, []string{name})...)
+			add(what, kind+":"+file(what), true)
 		}
 	}
 	return made
