@@ -63,7 +63,8 @@ var rooms = map[string][]string{
 	// mechanisms
 	"internal/spec":              {"internal/seccomp", "internal/sys"},
 	"internal/seccomp":           {},
-	"internal/layer":             {"internal/store", "internal/state", "internal/sys"},
+	"internal/layer":             {"internal/tarhead", "internal/store", "internal/state", "internal/sys"},
+	"internal/tarhead":           {},                                                                                                           // the formats of tar headers, which need no file
 	"internal/store":             {"internal/filter", "internal/registry/ref", "internal/registry/platform", "internal/state", "internal/sys"}, // filter: what --filter of images means
 	"internal/registry":          {"internal/registry/ref", "internal/registry/platform"},
 	"internal/registry/ref":      {},

@@ -8,11 +8,13 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/tarhead"
 )
 
 const (
-	xattrRecord = "SCHILY.xattr." // how tar spells extended attributes
-	maxXattr    = 64 << 10        // the kernel takes no larger value
+	xattrRecord = tarhead.XattrRecord
+	maxXattr    = 64 << 10 // the kernel takes no larger value
 )
 
 // attrs is what a stream says of an entry besides its name and content.

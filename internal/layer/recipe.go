@@ -84,7 +84,7 @@ func newRecipe(folder string, cancel context.CancelCauseFunc) (*recipe, error) {
 	r := &recipe{
 		folder: folder, cancel: cancel, out: f, done: make(chan struct{}),
 		full: make(chan []byte, recipeBuffers), free: make(chan []byte, recipeBuffers),
-		buf: append(make([]byte, 0, recipeBuffer+blockSize), recipeMagic...),
+		buf: append(make([]byte, 0, recipeBuffer+4096), recipeMagic...),
 	}
 	for range recipeBuffers - 1 {
 		r.free <- nil

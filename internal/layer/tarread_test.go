@@ -8,6 +8,8 @@ import (
 	"maps"
 	"strings"
 	"testing"
+
+	"berth/internal/tarhead"
 )
 
 // entriesOf lists what archive/tar or our own reader makes of a stream.
@@ -79,7 +81,7 @@ func FuzzTarReader(f *testing.F) {
 		f.Add(stream, uint16(0), byte(0))
 	}
 	f.Fuzz(func(t *testing.T, stream []byte, at uint16, b byte) {
-		if len(stream) >= blockSize {
+		if len(stream) >= tarhead.BlockSize {
 			mend(stream, int(at)%len(stream), b)
 		}
 		got, gotErr := entriesOf(stream, t, true)
@@ -94,11 +96,11 @@ func FuzzTarReader(f *testing.F) {
 // again, without which hardly any change would get far.
 func mend(stream []byte, at int, b byte) {
 	stream[at] = b
-	block := stream[at/blockSize*blockSize:]
-	if len(block) < blockSize || at%blockSize >= 148 && at%blockSize < 156 {
+	block := stream[at/tarhead.BlockSize*tarhead.BlockSize:]
+	if len(block) < tarhead.BlockSize || at%tarhead.BlockSize >= 148 && at%tarhead.BlockSize < 156 {
 		return
 	}
-	block = block[:blockSize]
+	block = block[:tarhead.BlockSize]
 	sum := int64(0)
 	for i, c := range block {
 		if i >= 148 && i < 156 {
