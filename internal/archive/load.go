@@ -17,8 +17,6 @@ import (
 	"strings"
 	"sync"
 
-	"golang.org/x/sys/unix"
-
 	"berth/internal/inflate"
 	"berth/internal/layer"
 	"berth/internal/store"
@@ -405,6 +403,3 @@ func newManifest(config []byte, diffIDs []string, size func(diffID string) int64
 	}
 	return encode(m)
 }
-
-// IsFull reports whether an error means that the disk or a quota is full.
-func IsFull(err error) bool { return errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EDQUOT) }
