@@ -80,7 +80,6 @@ func (d *decoder) dynamicHeader() {
 		d.corrupt("bad code of distances")
 		return
 	}
-	d.pairLiterals(d.lens[:256])
 }
 
 // codeLengths reads run-length coded code lengths.
@@ -169,7 +168,7 @@ func (d *decoder) symbol() bool {
 	}
 	switch {
 	case e&entryLiteral != 0:
-		return d.literals(e)
+		return d.literal(e)
 	case e&entryInvalid == entryInvalid:
 		d.corrupt("bad code of a literal or length")
 		return true
@@ -214,25 +213,16 @@ func (d *decoder) value(e uint32) int {
 	return v
 }
 
-// literals writes the one or two literals of an entry. At the end of the input
-// the second one of a pair may be made of bits that are not there.
-func (d *decoder) literals(e uint32) bool {
-	if e>>12&3 == 2 && uint(e&entryBits) > d.n {
-		d.err = io.ErrUnexpectedEOF
+// literal writes the byte of an entry.
+func (d *decoder) literal(e uint32) bool {
+	if d.drop(uint(e & entryBits)); d.err != nil {
 		return true
 	}
-	d.drop(uint(e & entryBits))
-	if d.err != nil {
-		return true
+	if d.wide == nil {
+		d.out[d.w] = byte(e >> 16)
+	} else {
+		d.wide[d.w] = uint16(e >> 16)
 	}
-	for k := range int(e >> 12 & 3) {
-		b := byte(e >> (16 + 8*k))
-		if d.wide == nil {
-			d.out[d.w] = b
-		} else {
-			d.wide[d.w] = uint16(b)
-		}
-		d.w++
-	}
+	d.w++
 	return false
 }

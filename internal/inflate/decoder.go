@@ -14,10 +14,9 @@ var ErrCorrupt = errors.New("corrupt gzip data")
 const (
 	window = 32 << 10 // how far back a match may reach
 
-	// Room that an output buffer has behind its limit: the longest match and
-	// three pairs of literals that begin before it, and what the copy loops
-	// write too much.
-	slack = 258 + 6 + 40
+	// Room that an output buffer has behind its limit: the longest match and the
+	// literals of one turn of the loop, and what its copies write too much.
+	slack = 258 + 3 + 43
 
 	// Input that the inner loop wants to see ahead: three loads of 8 bytes.
 	fastInput = 24
@@ -115,7 +114,7 @@ func (d *decoder) run() status {
 // segment.
 func (d *decoder) decodeCodes() (done bool) {
 	for d.w < d.limit && d.err == nil {
-		if len(d.in)-d.pos >= fastInput+8 && d.n <= uint(d.pos)*8 { // leave can give bytes back to this segment
+		if fastMachine && len(d.in)-d.pos >= fastInput+8 && d.n <= uint(d.pos)*8 { // leave can give bytes back to this segment
 			if d.wide != nil {
 				done = d.fastWide()
 			} else {

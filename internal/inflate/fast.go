@@ -1,6 +1,13 @@
 package inflate
 
-import "unsafe"
+import (
+	"runtime"
+	"unsafe"
+)
+
+// fastMachine says that words are little-endian and may lie anywhere, as the
+// inner loops need it. Elsewhere the careful loop does all.
+const fastMachine = runtime.GOARCH == "amd64" || runtime.GOARCH == "arm64"
 
 // fast is the inner loop: it decodes while at least fastInput bytes of the
 // segment are left and the output is below its limit. It reports true at the
@@ -11,11 +18,10 @@ import "unsafe"
 //   - Input: an iteration begins with pos <= len(in)-fastInput, loads 8 bytes
 //     at pos at most twice and moves on by at most 7 each time: it reads below
 //     pos+15 <= len(in). (24 leaves room.)
-//   - Output: an iteration begins with w < limit. It writes at most three pairs
-//     of literals (6 bytes), or two pairs and a match of at most 258 bytes,
-//     whose copy loop writes less than 32 bytes too much: all below
-//     limit+4+258+32 < limit+slack, and len(out) >= limit+slack is checked on
-//     entry.
+//   - Output: an iteration begins with w < limit. It writes at most three
+//     literals, or two and a match of at most 258 bytes, whose copy loop writes
+//     less than 32 bytes too much: all below limit+2+258+32 < limit+slack, and
+//     len(out) >= limit+slack is checked on entry.
 //   - History: a match is refused unless dist <= w-low, low >= 0, so it starts
 //     inside out. Copies read below what they write, or, for a short distance,
 //     8 bytes at w-dist.
@@ -47,22 +53,22 @@ func (d *decoder) fast() bool {
 		pos += int(^n >> 3 & 7)
 		n |= 56
 		if e&entryLiteral != 0 {
-			store16(out, w, e>>16)
+			store8(out, w, e>>16)
 			bits >>= e & entryBits
 			n -= e
-			w += int(e >> 12 & 3)
+			w++
 			e = uint64(t.lit[bits&litMask])
 			if e&entryLiteral != 0 {
-				store16(out, w, e>>16)
+				store8(out, w, e>>16)
 				bits >>= e & entryBits
 				n -= e
-				w += int(e >> 12 & 3)
+				w++
 				e = uint64(t.lit[bits&litMask])
 				if e&entryLiteral != 0 {
-					store16(out, w, e>>16)
+					store8(out, w, e>>16)
 					bits >>= e & entryBits
 					n -= e
-					w += int(e >> 12 & 3)
+					w++
 					e = uint64(t.lit[bits&litMask])
 					continue
 				}
@@ -73,7 +79,7 @@ func (d *decoder) fast() bool {
 				e = uint64(t.lit[(e>>16+bits>>litBits&(1<<(e>>8&15)-1))&(litSize-1)])
 			}
 			if e&entryLiteral != 0 {
-				store16(out, w, e>>16)
+				store8(out, w, e>>16)
 				bits >>= e & entryBits
 				n -= e
 				w++
@@ -181,5 +187,5 @@ func copyNear(dst, src unsafe.Pointer, dist, length int) {
 
 func load64(p unsafe.Pointer, at int) uint64     { return *(*uint64)(unsafe.Add(p, at)) }
 func store64(p unsafe.Pointer, at int, v uint64) { *(*uint64)(unsafe.Add(p, at)) = v }
-func store16(p unsafe.Pointer, at int, v uint64) { *(*uint16)(unsafe.Add(p, at)) = uint16(v) }
+func store8(p unsafe.Pointer, at int, v uint64)  { *(*byte)(unsafe.Add(p, at)) = byte(v) }
 func copy16(dst, src unsafe.Pointer)             { *(*[16]byte)(dst) = *(*[16]byte)(src) }

@@ -8,13 +8,12 @@ import "math/bits"
 //
 //	bits  0..7   bits to consume: the code and its extra bits
 //	bits  8..11  length of the code alone; of a link: index bits of the subtable
-//	bits 12..13  of literals: how many (1 or 2)
 //	bit  12      of special entries: no such code
 //	bit  13      of special entries: end of block
 //	bit  14      special: end of block, link, no such code
-//	bit  15      literals
-//	bits 16..31  payload: one or two literals, the base length or distance, the
-//	             place of the subtable
+//	bit  15      a literal
+//	bits 16..31  payload: the literal, the base length or distance, the place of
+//	             the subtable
 const (
 	litBits  = 11
 	distBits = 8
@@ -63,7 +62,7 @@ type tables struct {
 // describe fills the templates (RFC 1951, 3.2.5).
 func (t *tables) describe() {
 	for i := range 256 {
-		t.litSym[i] = entryLiteral | 1<<12 | uint32(i)<<16
+		t.litSym[i] = entryLiteral | uint32(i)<<16
 	}
 	t.litSym[endOfBlock] = entryEnd
 	base, extra := uint32(3), uint32(0)

@@ -86,22 +86,22 @@ func (d *decoder) fastWide() bool {
 		pos += int(^n >> 3 & 7)
 		n |= 56
 		if e&entryLiteral != 0 {
-			storePair(out, w, e)
+			store16(out, w, e>>16)
 			bits >>= e & entryBits
 			n -= e
-			w += int(e >> 12 & 3)
+			w++
 			e = uint64(t.lit[bits&litMask])
 			if e&entryLiteral != 0 {
-				storePair(out, w, e)
+				store16(out, w, e>>16)
 				bits >>= e & entryBits
 				n -= e
-				w += int(e >> 12 & 3)
+				w++
 				e = uint64(t.lit[bits&litMask])
 				if e&entryLiteral != 0 {
-					storePair(out, w, e)
+					store16(out, w, e>>16)
 					bits >>= e & entryBits
 					n -= e
-					w += int(e >> 12 & 3)
+					w++
 					e = uint64(t.lit[bits&litMask])
 					continue
 				}
@@ -112,7 +112,7 @@ func (d *decoder) fastWide() bool {
 				e = uint64(t.lit[(e>>16+bits>>litBits&(1<<(e>>8&15)-1))&(litSize-1)])
 			}
 			if e&entryLiteral != 0 {
-				storePair(out, w, e)
+				store16(out, w, e>>16)
 				bits >>= e & entryBits
 				n -= e
 				w++
@@ -196,7 +196,4 @@ func copyNearWide(dst, src unsafe.Pointer, dist, length int) {
 	}
 }
 
-// storePair writes the two literals of an entry as two symbols.
-func storePair(p unsafe.Pointer, at int, e uint64) {
-	*(*uint32)(unsafe.Add(p, 2*at)) = uint32(e>>16&0xff | e>>24&0xff<<16)
-}
+func store16(p unsafe.Pointer, at int, v uint64) { *(*uint16)(unsafe.Add(p, 2*at)) = uint16(v) }
