@@ -159,6 +159,7 @@ func (p *tricky) answer(w http.ResponseWriter, r *http.Request, c call, pt *part
 	w.Write(body[:stop])
 	if reset {
 		abort(w)
+		return
 	}
 	if int64(stop) < promise && r.Method != http.MethodHead {
 		w.(http.Flusher).Flush()    // what there is arrives
