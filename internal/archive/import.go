@@ -62,7 +62,7 @@ func Import(ctx context.Context, s *store.Store, r io.Reader, opt ImportOptions)
 		return store.Image{}, fmt.Errorf("cannot import: %w", err)
 	}
 	defer tarStream.Close()
-	m, err := layer.Open(s.Dir()).Add(ctx, &room{Reader: tarStream, dir: s.Dir().Path("layers")}, layer.Options{})
+	m, err := layer.Open(s.Dir()).Add(ctx, &room{Reader: tarStream, dir: s.Dir().Path("layers")}, layer.Options{Durable: true})
 	if err != nil {
 		return store.Image{}, fmt.Errorf("cannot import: %w", err)
 	}

@@ -287,9 +287,9 @@ func (l *loading) unpackLayer(ctx context.Context, r io.Reader, size int64, name
 	in := &room{Reader: tarStream, dir: l.store.Dir().Path("layers")}
 	var m layer.Meta
 	if claim != nil {
-		m, err = claim.Add(ctx, in, layer.Options{})
+		m, err = claim.Add(ctx, in, layer.Options{Durable: true})
 	} else {
-		m, err = l.layers.Add(ctx, in, layer.Options{})
+		m, err = l.layers.Add(ctx, in, layer.Options{Durable: true})
 	}
 	var wrong *layer.DigestError
 	switch {

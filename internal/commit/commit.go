@@ -68,7 +68,7 @@ func Config(c *container.Config, lines []string) (change.Config, error) {
 func Layer(ctx context.Context, set *layer.Set, write func(w io.Writer) error) (*layer.Meta, error) {
 	pr, pw := io.Pipe()
 	go func() { pw.CloseWithError(write(pw)) }()
-	m, err := set.Add(ctx, pr, layer.Options{})
+	m, err := set.Add(ctx, pr, layer.Options{Durable: true})
 	pr.Close()
 	if err != nil {
 		return nil, err

@@ -87,6 +87,30 @@ func (s *Set) Settle(ctx context.Context) error {
 	return nil
 }
 
+// settleOne syncs a layer that was just added, and its name.
+func (s *Set) settleOne(ctx context.Context, diffID string) error {
+	m, err := s.Meta(diffID)
+	if err == nil && m.Unsynced != "" {
+		err = settle(ctx, store.LayerPath(s.dir, diffID), m)
+	}
+	if err == nil {
+		err = syncDir(s.dir.Path("layers"))
+	}
+	if err != nil {
+		return fmt.Errorf("cannot sync layer %s: %w", diffID, err)
+	}
+	return nil
+}
+
+func syncDir(path string) error {
+	f, err := os.Open(path)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	return f.Sync()
+}
+
 // settle syncs the layer in a folder and then says so in its record. All goes
 // by the folder's descriptor: should somebody exchange the layer meanwhile, the
 // new one's record stays what it is.

@@ -123,3 +123,14 @@ func TestSyncTree(t *testing.T) {
 		unix.Close(fd)
 	}
 }
+
+func TestDurableAdd(t *testing.T) {
+	s, _ := testSet(t)
+	m, err := s.Add(t.Context(), bytes.NewReader(tarOf(t, reg("a", "content"))), Options{Durable: true})
+	if err != nil {
+		t.Fatal(err)
+	}
+	if m, err = s.Meta(m.DiffID); err != nil || m.Unsynced != "" {
+		t.Errorf("%q, %v", m.Unsynced, err)
+	}
+}

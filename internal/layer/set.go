@@ -104,7 +104,11 @@ func (s *Set) Add(ctx context.Context, r io.Reader, opt Options) (Meta, error) {
 	if err := finish(ctx, tmp.Path("layer"), m, res.Owners); err != nil {
 		return Meta{}, err
 	}
-	return m, s.install(tmp.Path("layer"), m.DiffID)
+	err = s.install(tmp.Path("layer"), m.DiffID)
+	if err == nil && opt.Durable {
+		err = s.settleOne(ctx, m.DiffID)
+	}
+	return m, err
 }
 
 // finish writes the records of a layer whose files are all there. Nothing

@@ -24,6 +24,9 @@ type Options struct {
 	// the layer's folder, still under a temporary name, when the tree is
 	// whole and its digest right. Only [Set.Add] calls it.
 	Extra func(folder string) error
+	// Durable makes [Set.Add] wait until the layer is on the disk. It is for
+	// what cannot be had from elsewhere again.
+	Durable bool
 
 	recipe string // the folder to write a recipe into; empty: none
 
