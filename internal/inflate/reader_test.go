@@ -145,9 +145,12 @@ func TestReaderDamaged(t *testing.T) {
 
 func FuzzReader(f *testing.F) {
 	f.Add(join(gzipped(sample(5, 4000), 6), gzipped(sample(6, 1000), 1)))
+	f.Add(join(gzipped(layerLike(7, 12_000), 6), gzipped(sample(6, 3000), 0)))
+	f.Add(bytes.Repeat(gzipped([]byte("a member of its own"), 6), 60))
 	f.Fuzz(func(t *testing.T, z []byte) {
 		checkReader(t, z, Options{})
 		checkReader(t, z, small)
+		checkReader(t, z, Options{Gate: NewGate(3), segment: 512, piece: 300})
 	})
 }
 
