@@ -237,6 +237,9 @@ func (g *puller) noDownloads() {
 	for _, e := range entries {
 		g.t.Errorf("left in downloads: %s", e.Name())
 	}
+	if df := g.p.Must(g.t, "system", "df", "--format", "{{.Type}}: {{.TotalCount}}"); !strings.Contains(df, "Downloads: 0") {
+		g.t.Errorf("system df lists downloads:\n%s", df)
+	}
 }
 
 // account compares what was sent with what had to be.
