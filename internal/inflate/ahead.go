@@ -48,6 +48,13 @@ func (a *ahead) moved(at int) {
 	a.start()
 }
 
+// more says that there is more input, and starts jobs.
+func (a *ahead) more() {
+	a.mu.Lock()
+	defer a.mu.Unlock()
+	a.start()
+}
+
 // start begins as many jobs as there is input and room for. The caller holds
 // a.mu.
 func (a *ahead) start() {
@@ -167,9 +174,7 @@ func (a *ahead) wait(c chan struct{}) {
 	default:
 	}
 	a.r.opt.Gate.leave()
-	a.mu.Lock()
-	a.start()
-	a.mu.Unlock()
+	a.more()
 	<-c
 	a.r.opt.Gate.enter()
 }

@@ -43,9 +43,9 @@ func newFeed(size, ahead int) *feed {
 	return f
 }
 
-// run reads src to its end. It returns when the feed is closed, but not before
-// a Read that is under way.
-func (f *feed) run(src io.Reader) {
+// run reads src to its end and calls arrived after each segment. It returns when
+// the feed is closed, but not before a Read that is under way.
+func (f *feed) run(src io.Reader, arrived func()) {
 	for {
 		buf := f.room(f.total == 0)
 		if buf == nil {
@@ -65,6 +65,7 @@ func (f *feed) run(src io.Reader) {
 		}
 		f.cond.Broadcast()
 		f.mu.Unlock()
+		arrived()
 		if err != nil {
 			return
 		}

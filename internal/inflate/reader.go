@@ -81,7 +81,7 @@ func NewReader(src io.Reader, opt Options) *Reader {
 	if opt.Checkpoint > 0 {
 		r.collect = newCollector(opt.Checkpoint)
 	}
-	go r.feed.run(src)
+	go r.feed.run(src, r.ahead.more)
 	go newStream(r).run()
 	return r
 }
