@@ -12,6 +12,7 @@ import (
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"berth/test/lab"
 )
@@ -19,6 +20,10 @@ import (
 // image is pulled: a small layer, which comes with one request, and one of 24
 // MiB, which may come in ranges.
 const image = "test/large"
+
+// outage is longer than a pull waits for a network to come back before it gives
+// up: what breaks off again and again looks like one that is down.
+const outage = 5 * time.Minute
 
 // outcome is what a fault may lead to.
 type outcome int
@@ -85,7 +90,7 @@ func TestFaults(t *testing.T) {
 				p := l.Place(t, t.TempDir())
 				name := l.Tricky + "/" + f.trick + "/" + image
 				before := seen(t, l)
-				r := p.Run("pull", "-q", name)
+				r := p.RunFor(outage, "pull", "-q", name)
 				judge(t, r, f.want, f.says)
 				truth.state(t, p, r.Code == 0)
 				if r.Code == 0 {

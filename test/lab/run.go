@@ -62,14 +62,17 @@ type Result struct {
 
 // Run runs berth and waits. A command that takes longer than [Patience] is
 // killed and answers code -1.
-func (p *Place) Run(args ...string) Result {
+func (p *Place) Run(args ...string) Result { return p.RunFor(Patience, args...) }
+
+// RunFor is Run with another patience.
+func (p *Place) RunFor(patience time.Duration, args ...string) Result {
 	cmd := p.Command("berth", args...)
 	var out, errs strings.Builder
 	cmd.Stdout, cmd.Stderr = &out, &errs
 	if err := cmd.Start(); err != nil {
 		return Result{Err: err.Error(), Code: -1}
 	}
-	timer := time.AfterFunc(Patience, func() { cmd.Process.Kill() })
+	timer := time.AfterFunc(patience, func() { cmd.Process.Kill() })
 	defer timer.Stop()
 	cmd.Wait()
 	return Result{Out: out.String(), Err: errs.String(), Code: ExitCode(cmd.ProcessState)}
