@@ -15,7 +15,7 @@ import (
 // usage is what a pull took.
 type usage struct {
 	wall   time.Duration
-	cpu    time.Duration // user and system, of all its processes
+	cpu    time.Duration // user and system, of all its processes, also of those that end later
 	memory float64       // MiB: sum of the high-water marks of its processes
 	disk   int64         // bytes in blocks, with everything that belongs to the store
 }
@@ -30,6 +30,7 @@ func watch(cmd *exec.Cmd, daemons []int) (usage, error) {
 	var said bytes.Buffer
 	cmd.Stdout, cmd.Stderr = &said, &said
 	before := cpuOf(tree(daemons))
+	mine := waitedFor()
 	start := time.Now()
 	if err := cmd.Start(); err != nil {
 		return usage{}, err
@@ -42,8 +43,12 @@ func watch(cmd *exec.Cmd, daemons []int) (usage, error) {
 		case err := <-done:
 			u := usage{wall: time.Since(start)}
 			after := tree(daemons)
-			u.cpu = cmd.ProcessState.UserTime() + cmd.ProcessState.SystemTime() + cpuOf(after) - before
 			mark(marks, after)
+			for orphans() {
+				time.Sleep(100 * time.Millisecond)
+				mark(marks, tree([]int{os.Getpid()}))
+			}
+			u.cpu = waitedFor() - mine + cpuOf(tree(daemons)) - before
 			for _, m := range marks {
 				u.memory += m
 			}
@@ -55,6 +60,34 @@ func watch(cmd *exec.Cmd, daemons []int) (usage, error) {
 			mark(marks, tree(append([]int{cmd.Process.Pid}, daemons...)))
 		}
 	}
+}
+
+// orphans reaps what the command left behind, and reports whether something of
+// it still runs: berth brings to disk what it has pulled when nobody waits any
+// more. That counts as processor time of the pull.
+func orphans() bool {
+	var running bool
+	b, _ := os.ReadFile(fmt.Sprintf("/proc/self/task/%d/children", os.Getpid()))
+	for _, f := range strings.Fields(string(b)) {
+		pid, err := strconv.Atoi(f)
+		comm, _ := os.ReadFile("/proc/" + f + "/comm")
+		if err != nil || !strings.HasPrefix(string(comm), "berth") {
+			continue
+		}
+		if n, err := syscall.Wait4(pid, nil, syscall.WNOHANG, nil); err == nil && n == 0 {
+			running = true
+		}
+	}
+	return running
+}
+
+// waitedFor returns the time that all processes took that were waited for.
+func waitedFor() time.Duration {
+	var r syscall.Rusage
+	if err := syscall.Getrusage(syscall.RUSAGE_CHILDREN, &r); err != nil {
+		return 0
+	}
+	return time.Duration(r.Utime.Nano() + r.Stime.Nano())
 }
 
 // tree returns the processes and their descendants.
