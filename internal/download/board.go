@@ -30,7 +30,7 @@ type span struct {
 	// Of the worker alone:
 	mark   int64     // got when there was progress last
 	tries  int       // failures since there was progress
-	shorts int       // of them, answers that ended in good order but too early
+	shorts int       // of them, answers that broke off
 	since  time.Time // when the first of them was
 }
 

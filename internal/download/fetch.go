@@ -126,9 +126,6 @@ func (d *Download) again(s *span, err error) (least, longest time.Duration, fina
 		s.since, s.shorts = now, 0
 	}
 	s.tries++
-	if errors.Is(err, errShort) {
-		s.shorts++
-	}
 	wait, ok := time.Duration(0), true
 	if !errors.Is(err, errStall) && !errors.Is(err, errShort) && !errors.Is(err, io.ErrUnexpectedEOF) {
 		wait, ok = d.src.Transient(err)
@@ -137,6 +134,8 @@ func (d *Download) again(s *span, err error) (least, longest time.Duration, fina
 	refused := errors.As(err, &no)
 	if refused {
 		err = no.error
+	} else if !errors.Is(err, errStall) {
+		s.shorts++ // it answers and does not keep to it: that is no outage
 	}
 	if !ok || wait > longestWait {
 		return 0, 0, err
