@@ -170,5 +170,3 @@ func nameFilter(v string) (func(entry) bool, error) {
 // Short names for what every list asks.
 func isTrue(s string) bool  { return filter.True(s) }
 func isFalse(s string) bool { return filter.False(s) }
-
-func hasLabel(labels map[string]string, want string) bool { return filter.HasLabel(labels, want) }

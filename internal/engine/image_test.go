@@ -443,7 +443,7 @@ func TestImageFor(t *testing.T) {
 		}
 	}
 	// An image whose layer was removed by hand is pulled anew.
-	if err := layer.Open(e.dir).Remove(local.Layers[0]); err != nil {
+	if err := e.dir.Discard(store.LayerPath(e.dir, local.Layers[0])); err != nil {
 		t.Fatal(err)
 	}
 	p.calls = 0

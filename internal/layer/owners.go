@@ -83,14 +83,6 @@ func (o Owners) write(path string) error {
 	return state.WriteVolatile(path, append(out, "]}\n"...), 0o600)
 }
 
-// Owners reads the record of a layer; it is empty for layers that need none.
-func (s *Set) Owners(diffID string) (Owners, error) {
-	if _, err := s.Meta(diffID); err != nil {
-		return nil, err
-	}
-	return readOwners(s.Path(diffID))
-}
-
 // readOwners reads the record that belongs to a layer's tree.
 func readOwners(tree string) (Owners, error) {
 	var f struct {

@@ -146,15 +146,6 @@ func (s *Set) install(folder, diffID string) error {
 	return fmt.Errorf("cannot install layer %s: its folder keeps coming back", diffID)
 }
 
-// Remove removes a layer. A missing one is no error. Whoever calls it must
-// know that no image and no container needs the layer; see store.Collector.
-func (s *Set) Remove(diffID string) error {
-	if _, ok := store.Hex(diffID); !ok {
-		return fmt.Errorf("%q is not the digest of a layer", diffID)
-	}
-	return s.dir.Discard(store.LayerPath(s.dir, diffID))
-}
-
 // Claim is the sole right to fetch and unpack one layer, so that two pulls of
 // it share the work.
 type Claim struct {

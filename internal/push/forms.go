@@ -14,11 +14,6 @@ type form struct {
 	homes []ref.Ref // repositories that had it when we last saw them
 }
 
-// at reports whether a repository is one of the form's homes.
-func (f *form) at(r ref.Ref) bool {
-	return slices.ContainsFunc(f.homes, func(h ref.Ref) bool { return h.Name() == r.Name() })
-}
-
 // version is one manifest of an image.
 type version struct {
 	raw []byte

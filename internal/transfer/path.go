@@ -86,9 +86,6 @@ func Absolute(p string) (string, error) {
 	return keepEnd(abs, p), nil
 }
 
-// Join is [filepath.Join] that keeps how the second path ends.
-func Join(dir, p string) string { return keepEnd(filepath.Join(dir, p), p) }
-
 func keepEnd(clean, p string) string {
 	switch {
 	case filepath.Base(p) == "." && filepath.Base(clean) != ".":
