@@ -303,6 +303,45 @@ func TestLoadPlatform(t *testing.T) {
 }
 
 // What is there is not unpacked again, and what is not asked for not at all.
+// Documents take memory, however often they are named and wherever they lie.
+func TestLoadDocumentsAreBounded(t *testing.T) {
+	big := `{"rootfs":{"diff_ids":[]}}` + strings.Repeat(" ", maxDocument-100)
+	var members []member
+	var images []dockerImage
+	for i := range maxDocuments/maxDocument + 1 {
+		name := fmt.Sprint(i)
+		members, images = append(members, member{name: name, body: big}), append(images, dockerImage{Config: name})
+	}
+	all := tarOf(t, append(members, member{name: "manifest.json", body: js(images)})...)
+	for _, pipe := range []bool{false, true} {
+		if _, err := load(t, testStore(t), all, pipe, LoadOptions{}); err == nil || !strings.Contains(err.Error(), "are longer than 64 MiB") {
+			t.Errorf("many: %v", err)
+		}
+	}
+	dir, err := list(bytes.NewReader(tarOf(t, member{name: "0", body: "{}"})))
+	if err != nil {
+		t.Fatal(err)
+	}
+	a, err := dir.document("0")
+	b, err2 := dir.document("0")
+	if err != nil || err2 != nil || &a[0] != &b[0] {
+		t.Errorf("a document is in memory twice: %v, %v", err, err2)
+	}
+}
+
+// The first file of a layer may be called like the beginning of a document.
+func TestLoadLayerLikeADocument(t *testing.T) {
+	f := newFake(t, "amd64", "[slug]", "{x}")
+	for _, pipe := range []bool{false, true} {
+		s := testStore(t)
+		if _, err := load(t, s, tarOf(t, f.layout(asIs, "docker.io/library/a:1")...), pipe, LoadOptions{}); err != nil {
+			t.Errorf("pipe %v: %v", pipe, err)
+			continue
+		}
+		checkWhole(t, s, f, "docker.io/library/a:1")
+	}
+}
+
 func TestLoadTakesWhatIsMissing(t *testing.T) {
 	f := newFake(t, "amd64", "one", "two")
 	s := testStore(t)
@@ -366,6 +405,8 @@ func TestLoadRefuses(t *testing.T) {
 				m.body = strings.Replace(m.body, `"Layers":["`, `"Layers":["x","`, 1)
 			}
 		}), "has 1 layers, but manifest.json lists 2"},
+		{"a long name", []member{{name: strings.Repeat("a/", maxName/2) + "b", body: "x"}}, "longer than a path may be"},
+		{"a link to a long name", []member{{name: "a", link: strings.Repeat("a", maxName+1)}}, "longer than a path may be"},
 		{"a device", nil, ""},
 	} {
 		b := tarOf(t, c.members...)

@@ -180,7 +180,7 @@ func (l *loading) stream(r io.Reader) ([]Loaded, error) {
 			return readProblem(err)
 		}
 		switch {
-		case isDocument(head):
+		case isDocument(head) && !isTar(head): // the first file of a layer may be called "["
 			b, err := readDocument(in, name)
 			if err != nil {
 				return err

@@ -12,7 +12,8 @@ import (
 const (
 	maxEntries   = 200_000
 	maxDocument  = 16 << 20
-	maxDocuments = 64 << 20 // all of them, while a pipe is read
+	maxDocuments = 64 << 20 // all of them
+	maxName      = 4096     // as long as a path may be
 	maxLinks     = 20
 )
 
@@ -59,6 +60,9 @@ func walk(r io.Reader, l links, visit func(name string, h *tar.Header, tr *tar.R
 		if err != nil {
 			return readProblem(err)
 		}
+		if n := max(len(h.Name), len(h.Linkname)); n > maxName {
+			return fmt.Errorf("the archive has a name of %d bytes, which is longer than a path may be", n)
+		}
 		name, err := cleanName(h.Name)
 		if err != nil {
 			return err
@@ -104,7 +108,7 @@ func readDocument(r io.Reader, name string) ([]byte, error) {
 	return b, err
 }
 
-// memory holds the documents of an archive that is read once.
+// memory holds documents of an archive: all of them of one that is read once.
 type memory struct {
 	links links
 	docs  map[string][]byte
@@ -133,6 +137,7 @@ type directory struct {
 	src   io.ReaderAt
 	links links
 	spans map[string]span
+	read  memory // the documents that were asked for
 }
 
 type span struct{ at, size int64 }
@@ -143,6 +148,7 @@ func list(src interface {
 	io.ReaderAt
 }) (*directory, error) {
 	d := &directory{src: src, links: links{}, spans: map[string]span{}}
+	d.read = memory{links: d.links, docs: map[string][]byte{}}
 	return d, walk(src, d.links, func(name string, h *tar.Header, _ *tar.Reader) error {
 		// The reader stands at the first byte of the contents: it reads whole
 		// blocks and none ahead, and passes over contents by seeking.
@@ -159,9 +165,16 @@ func (d *directory) open(name string) (*io.SectionReader, bool) {
 }
 
 func (d *directory) document(name string) ([]byte, error) {
+	if b, err := d.read.document(name); err == nil {
+		return b, nil
+	}
 	r, ok := d.open(name)
 	if !ok {
 		return nil, fmt.Errorf("%q is %w", name, errNoDocument)
 	}
-	return readDocument(r, name)
+	b, err := readDocument(r, name)
+	if err != nil {
+		return nil, err
+	}
+	return b, d.read.add(d.links.follow(name), b)
 }
