@@ -31,13 +31,13 @@ type Root struct {
 
 // Stat describes what a path names.
 type Stat struct {
-	Name  string      `json:"name"`
+	Name  string      `json:"-"` // goes by another way, see octets
 	Size  int64       `json:"size"`
 	Mode  fs.FileMode `json:"mode"`
 	Mtime time.Time   `json:"mtime"`
 	// Target is the path without links that a symbolic link leads to. There
 	// may be nothing.
-	Target string `json:"target,omitempty"`
+	Target string `json:"-"`
 }
 
 // NewRoot makes a root of an open folder, whose descriptor it takes over.

@@ -171,10 +171,12 @@ func (s *Session) Stat(p string) (Stat, error) {
 	if s.root != nil {
 		return s.root.Stat(p)
 	}
-	a, err := s.stage.ask(request{Stat: &p})
+	where := octets(p)
+	a, err := s.stage.ask(request{Stat: &where})
 	if err != nil {
 		return Stat{}, err
 	}
+	a.Stat.Name, a.Stat.Target = string(a.Name), string(a.Target)
 	return *a.Stat, nil
 }
 
@@ -183,7 +185,7 @@ func (s *Session) Get(ctx context.Context, p, name string, w io.Writer) (int64, 
 	if s.root != nil {
 		return s.root.Pack(ctx, w, p, name)
 	}
-	if err := s.stage.send(request{Get: &getRequest{Path: p, Name: name}}); err != nil {
+	if err := s.stage.send(request{Get: &getRequest{Path: octets(p), Name: octets(name)}}); err != nil {
 		return 0, err
 	}
 	if _, err := io.Copy(w, s.stage.out); err != nil {
@@ -198,7 +200,7 @@ func (s *Session) Put(ctx context.Context, dir string, r io.Reader, opt UnpackOp
 	if s.root != nil {
 		return s.root.Unpack(ctx, r, dir, opt)
 	}
-	if err := s.stage.send(request{Put: &putRequest{Dir: dir, Options: opt}}); err != nil {
+	if err := s.stage.send(request{Put: &putRequest{Dir: octets(dir), Options: opt}}); err != nil {
 		return Unpacked{}, err
 	}
 	sent := make(chan error, 1)

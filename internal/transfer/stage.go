@@ -24,10 +24,25 @@ const (
 // which is closed behind it; after Put one is read from standard input.
 type request struct {
 	Begin  *begin         `json:"begin,omitempty"`
-	Stat   *string        `json:"stat,omitempty"`
+	Stat   *octets        `json:"stat,omitempty"`
 	Get    *getRequest    `json:"get,omitempty"`
 	Put    *putRequest    `json:"put,omitempty"`
 	Layers *layersRequest `json:"layers,omitempty"`
+}
+
+// octets is a path or a name, which may have bytes that JSON cannot say: it
+// travels in base64.
+type octets string
+
+// MarshalJSON implements json.Marshaler.
+func (o octets) MarshalJSON() ([]byte, error) { return json.Marshal([]byte(o)) }
+
+// UnmarshalJSON implements json.Unmarshaler.
+func (o *octets) UnmarshalJSON(text []byte) error {
+	var b []byte
+	err := json.Unmarshal(text, &b)
+	*o = octets(b)
+	return err
 }
 
 // begin says where the root is: inherited, or to be mounted, or that there is
@@ -39,18 +54,20 @@ type begin struct {
 }
 
 type getRequest struct {
-	Path string `json:"path"`
-	Name string `json:"name"`
+	Path octets `json:"path"`
+	Name octets `json:"name"`
 }
 
 type putRequest struct {
-	Dir     string        `json:"dir"`
+	Dir     octets        `json:"dir"`
 	Options UnpackOptions `json:"options"`
 }
 
 type reply struct {
 	Failure  *Failure  `json:"failure,omitempty"`
 	Stat     *Stat     `json:"stat,omitempty"`
+	Name     octets    `json:"name,omitempty"`   // of Stat
+	Target   octets    `json:"target,omitempty"` // of Stat
 	Bytes    int64     `json:"bytes,omitempty"`
 	Unpacked *Unpacked `json:"unpacked,omitempty"`
 }
@@ -112,17 +129,17 @@ func Main() int {
 			root, err = q.Begin.open()
 		case q.Stat != nil:
 			var st Stat
-			st, err = root.Stat(*q.Stat)
-			a.Stat = &st
+			st, err = root.Stat(string(*q.Stat))
+			a.Stat, a.Name, a.Target = &st, octets(st.Name), octets(st.Target)
 		case q.Get != nil:
-			a.Bytes, err = root.Pack(context.Background(), os.Stdout, q.Get.Path, q.Get.Name)
+			a.Bytes, err = root.Pack(context.Background(), os.Stdout, string(q.Get.Path), string(q.Get.Name))
 			os.Stdout.Close()
 		case q.Layers != nil:
 			err = q.Layers.write(context.Background(), os.Stdout)
 			os.Stdout.Close()
 		case q.Put != nil:
 			var u Unpacked
-			u, err = root.Unpack(context.Background(), os.Stdin, q.Put.Dir, q.Put.Options)
+			u, err = root.Unpack(context.Background(), os.Stdin, string(q.Put.Dir), q.Put.Options)
 			a.Unpacked = &u
 		}
 		a.Failure = failureOf(err)

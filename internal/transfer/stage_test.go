@@ -94,6 +94,30 @@ func TestStage(t *testing.T) {
 	}
 }
 
+// TestStageAnyBytes: names that are no UTF-8 mean the same on both sides.
+func TestStageAnyBytes(t *testing.T) {
+	const odd = "a\xffb\n"
+	base := tree(t, map[string]string{"copy/" + odd + "/x": "content", "copy/link\xfe": "->/" + odd})
+	s, err := Start(t.Context(), Layout{Base: base, Target: "copy"}, spaces())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer s.Close()
+	if st, err := s.Stat("/link\xfe"); err != nil || st.Name != "link\xfe" || st.Target != "/"+odd {
+		t.Errorf("%+v, %v", st, err)
+	}
+	if _, err := s.Put(t.Context(), "/"+odd, bytes.NewReader(stream(t, file("y", "new"))), UnpackOptions{}); err != nil {
+		t.Error(err)
+	}
+	var b bytes.Buffer
+	if _, err := s.Get(t.Context(), "/"+odd, odd, &b); err != nil {
+		t.Error(err)
+	}
+	if got, want := names(t, b.Bytes()), []string{odd + "/", odd + "/x=content", odd + "/y=new"}; !slices.Equal(got, want) {
+		t.Errorf("got %q, want %q", got, want)
+	}
+}
+
 // TestRootOf: another process's root, and only if it is the one.
 func TestRootOf(t *testing.T) {
 	cmd := exec.Command("/bin/sleep", "60")
