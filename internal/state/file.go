@@ -62,16 +62,26 @@ func sweepFiles(dir string) {
 		return
 	}
 	for _, e := range entries {
-		i := strings.LastIndex(e.Name(), tempMark)
-		if i <= 0 || e.Name()[0] != '.' {
-			continue
-		}
-		pid, _, _ := strings.Cut(e.Name()[i+len(tempMark):], ".")
-		n, err := strconv.Atoi(pid)
-		if _, alive := OwnerOf(n); err == nil && alive != nil {
+		if isTemp, alive := TempFile(e.Name()); isTemp && !alive {
 			os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}
+}
+
+// TempFile reports whether a file with that name is one that [WriteFile] has
+// not renamed yet, and whether the process that writes it may be alive.
+func TempFile(name string) (isTemp, alive bool) {
+	i := strings.LastIndex(name, tempMark)
+	if i <= 0 || name[0] != '.' {
+		return false, false
+	}
+	pid, _, _ := strings.Cut(name[i+len(tempMark):], ".")
+	n, err := strconv.Atoi(pid)
+	if err != nil {
+		return false, false
+	}
+	_, err = OwnerOf(n)
+	return true, err == nil
 }
 
 // WriteJSON stores v as an indented JSON record with [WriteFile].

@@ -86,6 +86,61 @@ func TestKeptBlobs(t *testing.T) {
 
 // A lease keeps a blob that no manifest names yet, and one on everything keeps
 // what it cannot name.
+// A small blob is kept by a process that does not hold the store: a collector
+// in the middle of that leaves what is being written alone.
+func TestCollectWhileABlobIsKept(t *testing.T) {
+	s, _ := testStore(t)
+	stop := make(chan struct{})
+	done := make(chan struct{})
+	go func() {
+		defer close(done)
+		for {
+			select {
+			case <-stop:
+				return
+			default:
+			}
+			c, err := s.Collector()
+			if err != nil {
+				t.Error(err)
+				return
+			}
+			if _, err := c.Collect(nil); err != nil {
+				t.Error(err)
+			}
+			if err := c.Close(); err != nil {
+				t.Error(err)
+			}
+		}
+	}()
+	for i := range 200 {
+		blob := []byte{byte(i)}
+		lease, err := s.Lease([]string{Digest(blob)})
+		if err != nil {
+			t.Fatal(err)
+		}
+		if err := state.WriteFile(s.BlobPath(Digest(blob)), blob, 0o600); err != nil {
+			t.Error(err)
+			break
+		}
+		if _, ok := s.HasBlob(Digest(blob)); !ok {
+			t.Error("a leased blob was collected")
+		}
+		lease.Close()
+	}
+	close(stop)
+	<-done
+	// What a dead process has left goes.
+	left := filepath.Join(filepath.Dir(s.BlobPath(Digest(nil))), ".x.tmp-999999999.1")
+	if err := os.WriteFile(left, nil, 0o600); err != nil {
+		t.Fatal(err)
+	}
+	collect(t, s, nil)
+	if _, err := os.Stat(left); !errors.Is(err, os.ErrNotExist) {
+		t.Errorf("left over: %v", err)
+	}
+}
+
 func TestLeasedBlobs(t *testing.T) {
 	s, dir := testStore(t)
 	digest := Digest([]byte("x"))

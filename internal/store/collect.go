@@ -175,7 +175,10 @@ func (c *Collector) collectBlobs(out *Collected, keep func(digest string) bool) 
 			continue
 		}
 		// Names that are no digest are left over from a writer that was
-		// killed: writers hold the store.
+		// killed, unless it lives: who keeps a layer's blob only leases it.
+		if _, alive := state.TempFile(e.Name()); alive {
+			continue
+		}
 		info, err := e.Info()
 		if err != nil {
 			continue
