@@ -80,6 +80,7 @@ type Download struct {
 
 	board
 	pace
+	writing [16]sync.Mutex // of the chunks, by their number
 }
 
 // pace is what the number of connections is decided from.

@@ -304,6 +304,11 @@ func (in *inflow) end() error {
 func (d *Download) complete(s *span, i int) error {
 	b := s.buf
 	b.data = b.data[:s.fill]
+	// Where two bring the same chunk, the first to come is what counts, in
+	// the part file, in its journal and for the reader.
+	one := &d.writing[i%len(d.writing)]
+	one.Lock()
+	defer one.Unlock()
 	var sum uint32
 	if !d.isHere(i) && d.part != nil {
 		var err error
