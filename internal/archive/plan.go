@@ -328,7 +328,9 @@ func (p *plan) choose(images []*planned, variants bool) error {
 		}
 		fit := p.wanted().Fit(have)
 		if fit == 0 && (p.want != "" || variants && len(images) > 1) {
-			p.other = append(p.other, have.String())
+			if !slices.Contains(p.other, have.String()) {
+				p.other = append(p.other, have.String())
+			}
 			continue
 		}
 		if !variants {

@@ -70,7 +70,7 @@ func (a *app) printPull(r engine.PullResult, report reporter) error {
 		status = "Image is up to date for "
 	}
 	short := r.Ref
-	if parsed, err := ref.Parse(r.Ref); err == nil {
+	if parsed, err := ref.ParseName(r.Ref); err == nil {
 		short = parsed.Familiar()
 	}
 	report.Message("Digest: " + r.Digest)

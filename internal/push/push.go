@@ -111,7 +111,7 @@ func (j *job) push(ctx context.Context, r ref.Ref, all bool) (engine.PushResult,
 	return res, nil
 }
 
-// absent says in Docker's words that there is nothing to push.
+// absent says in Docker's words that there is nothing to push under any tag.
 func absent(r ref.Ref) error {
 	return &engine.Error{Kind: engine.ErrNotFound, Text: "An image does not exist locally with the tag: " + r.FamiliarName()}
 }
@@ -140,7 +140,10 @@ func (j *job) tags(r ref.Ref) ([]ref.Ref, error) {
 func (j *job) find(r ref.Ref) (store.Image, error) {
 	img, err := j.store.Find(r.String())
 	if errors.Is(err, store.ErrNotFound) {
-		return img, absent(r)
+		if _, err := j.tags(r); err != nil {
+			return img, err
+		}
+		return img, &engine.Error{Kind: engine.ErrNotFound, Text: "tag does not exist: " + r.Familiar()}
 	}
 	if err != nil || j.platform == nil {
 		return img, err

@@ -325,6 +325,7 @@ func TestPushRefuses(t *testing.T) {
 		{engine.PushOptions{Ref: "app:v1", AllTags: true}, engine.ErrInvalid, "tag can't be used with --all-tags/-a"},
 		{engine.PushOptions{Ref: "app:v1", Platform: "nonsense/x/y/z"}, engine.ErrInvalid, "platform"},
 		{engine.PushOptions{Ref: "nothing"}, engine.ErrNotFound, "An image does not exist locally with the tag: nothing"},
+		{engine.PushOptions{Ref: f.Addr + "/app:v2"}, engine.ErrNotFound, "tag does not exist: " + f.Addr + "/app:v2"},
 		{engine.PushOptions{Ref: "nothing", AllTags: true}, engine.ErrNotFound, "An image does not exist locally with the tag: nothing"},
 		{engine.PushOptions{Ref: f.Addr + "/app:v1", Platform: "linux/s390x"}, engine.ErrNotFound, "does not provide the specified platform (linux/s390x): it is for linux/amd64"},
 		{engine.PushOptions{Ref: f.Addr + "/denied/app:v1"}, engine.ErrNotFound, "push access denied for " + f.Addr + "/denied/app, repository does not exist or may require 'berth login'"},

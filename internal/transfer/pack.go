@@ -30,8 +30,10 @@ const (
 // path ends in a slash or "/.". It returns how many bytes of content the files
 // have.
 //
-// The tree may change meanwhile. What has vanished is left out; a file that has
-// shrunk is filled up with zeros, because its size has been said already.
+// Of /proc and /sys only the folders are written, unless the path lies there:
+// they belong to this kernel. The tree may change meanwhile. What has vanished
+// is left out; a file that has shrunk is filled up with zeros, because its size
+// has been said already.
 func (r *Root) Pack(ctx context.Context, w io.Writer, p, name string) (int64, error) {
 	dir, base, err := r.find(p)
 	if err != nil {
@@ -66,6 +68,7 @@ type packer struct {
 	tar   *tar.Writer
 	buf   []byte
 	links map[inode]string // first names of files with several
+	dev   uint64           // of what the path names
 	bytes int64
 }
 
@@ -101,9 +104,12 @@ func (p *packer) entry(dir int, base, name string, depth int) error {
 		// need a record of its own.
 		ModTime: time.Unix(st.Mtim.Sec, 0),
 	}
+	if depth == 0 {
+		p.dev = uint64(st.Dev)
+	}
 	switch st.Mode & unix.S_IFMT {
 	case unix.S_IFDIR:
-		return p.folder(fd, h, depth)
+		return p.folder(fd, h, depth, uint64(st.Dev) != p.dev && ofKernel(fd))
 	case unix.S_IFREG:
 		return p.file(fd, h, &st)
 	case unix.S_IFLNK:
@@ -125,14 +131,21 @@ func (p *packer) entry(dir int, base, name string, depth int) error {
 	return p.tar.WriteHeader(h)
 }
 
-func (p *packer) folder(fd int, h *tar.Header, depth int) error {
+// ofKernel reports whether a folder is one that the kernel makes up.
+func ofKernel(fd int) bool {
+	var fs unix.Statfs_t
+	return unix.Fstatfs(fd, &fs) == nil && (fs.Type == unix.PROC_SUPER_MAGIC || fs.Type == unix.SYSFS_MAGIC)
+}
+
+// folder writes a folder and, unless bare, what is in it.
+func (p *packer) folder(fd int, h *tar.Header, depth int, bare bool) error {
 	if depth > maxDepth {
 		return fmt.Errorf("%s lies more than %d folders deep", h.Name, maxDepth)
 	}
 	prefix := h.Name + "/"
 	h.Typeflag, h.Name = tar.TypeDir, prefix
 	h.PAXRecords = xattrs(fd)
-	if err := p.tar.WriteHeader(h); err != nil {
+	if err := p.tar.WriteHeader(h); err != nil || bare {
 		return err
 	}
 	d, err := reopen(fd, unix.O_DIRECTORY)
