@@ -7,6 +7,9 @@ import (
 	"berth/internal/registry/ref"
 )
 
+// maxDocuments is how long all manifests of a list may be together.
+const maxDocuments = 64 << 20
+
 // Document is a manifest, or a list of manifests, as a registry has it.
 type Document struct {
 	Descriptor
@@ -41,9 +44,13 @@ func (ep *endpoint) documents(ctx context.Context, r ref.Ref, each bool) ([]Docu
 		return []Document{top}, nil
 	}
 	var out []Document
+	size := int64(0)
 	for _, e := range doc.Manifests {
 		if err := e.check(); err != nil {
 			return nil, fail(ErrUnsupported, err, "cannot use image %s: its manifest list is not valid: %v", r.Familiar(), err)
+		}
+		if size += e.Size; size > maxDocuments {
+			return nil, fail(ErrUnsupported, errTooBig, "cannot use image %s: the manifests in its list have more than %d bytes", r.Familiar(), maxDocuments)
 		}
 		in, desc, raw, err := ep.document(ctx, r.WithDigest(e.Digest), e.Size)
 		if err != nil {

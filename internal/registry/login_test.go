@@ -183,6 +183,42 @@ func TestDocuments(t *testing.T) {
 	contains(t, err, "manifest unknown")
 }
 
+// What a registry may list without an end is bounded as a whole.
+func TestListsAreBounded(t *testing.T) {
+	f := rt.NewFake(t)
+	big := []byte(fmt.Sprintf(`{"schemaVersion":2,"mediaType":%q,"config":{},"layers":[],"x":%q}`, rt.DockerManifest, strings.Repeat("x", maxManifest-1000)))
+	f.AddManifest("app", "big", rt.DockerManifest, big)
+	entry := map[string]any{"mediaType": rt.DockerManifest, "digest": rt.Digest(big), "size": len(big)}
+	var entries []any
+	for range maxDocuments/maxManifest + 2 {
+		entries = append(entries, entry)
+	}
+	kind, _ := rt.List(true)
+	f.AddManifest("app", "all", kind, rt.Must(json.Marshal(map[string]any{"schemaVersion": 2, "mediaType": kind, "manifests": entries})))
+	c := newClient(t, Options{})
+	docs, err := c.Documents(t.Context(), mustRef(t, f.Addr+"/app:all"), true)
+	contains(t, err, "the manifests in its list have more than")
+	if docs != nil {
+		t.Errorf("%d documents", len(docs))
+	}
+	pages := 0
+	page := rt.Must(json.Marshal(map[string]any{"tags": []string{"a"}, "x": strings.Repeat("x", maxTagPage-1000)}))
+	f.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
+		if !strings.HasSuffix(r.URL.Path, "/tags/list") {
+			return false
+		}
+		pages++
+		w.Header().Set("Link", fmt.Sprintf(`</v2/app/tags/list?last=%d>; rel="next"`, pages))
+		w.Write(page)
+		return true
+	})
+	_, err = c.Tags(t.Context(), mustRef(t, f.Addr+"/app"))
+	contains(t, err, "it is too big")
+	if pages > maxTags/maxTagPage+2 {
+		t.Errorf("%d pages were read", pages)
+	}
+}
+
 // A registry that wants to know who we are by certificate.
 func TestClientCertificate(t *testing.T) {
 	certs := t.TempDir()

@@ -4,6 +4,7 @@ import (
 	"context"
 	"encoding/json"
 	"errors"
+	"fmt"
 	"net/http"
 	"net/url"
 	"strings"
@@ -14,6 +15,7 @@ import (
 const (
 	maxTagPage  = 8 << 20
 	maxTagPages = 1000
+	maxTags     = 64 << 20 // bytes of all pages
 )
 
 // Tags returns all tags of r's repository, in the registry's order.
@@ -29,7 +31,7 @@ func (c *Client) Tags(ctx context.Context, r ref.Ref) ([]string, error) {
 
 func (ep *endpoint) tags(ctx context.Context, r ref.Ref) ([]string, error) {
 	var tags []string
-	query := "n=1000"
+	query, size := "n=1000", 0
 	for range maxTagPages {
 		resp, err := ep.do(ctx, call{method: http.MethodGet, path: r.Path + "/tags/list", query: query, scope: pullScope(r.Path)})
 		if err != nil {
@@ -39,6 +41,9 @@ func (ep *endpoint) tags(ctx context.Context, r ref.Ref) ([]string, error) {
 		resp.Body.Close()
 		var page struct {
 			Tags []string `json:"tags"`
+		}
+		if size += len(raw); err == nil && size > maxTags {
+			err = fmt.Errorf("%w: more than %d bytes", errTooBig, maxTags)
 		}
 		if err == nil {
 			err = json.Unmarshal(raw, &page)
