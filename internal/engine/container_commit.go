@@ -58,11 +58,24 @@ func (e *Engine) ContainerDiff(ctx context.Context, ref string) ([]layer.Change,
 // ContainerExport writes the root file system of a container as a tar stream,
 // without its volumes.
 func (e *Engine) ContainerExport(ctx context.Context, ref string, w io.Writer) error {
-	c, err := e.changesOf(ref)
+	id, err := e.find(ref)
 	if err != nil {
 		return err
 	}
-	return transfer.Export(ctx, w, c, e.transferSpaces())
+	c, err := e.changesOf(id)
+	if err != nil {
+		return err
+	}
+	return e.stillThere(id, transfer.Export(ctx, w, c, e.transferSpaces()))
+}
+
+// stillThere is the last word on what was read of a container: files vanish
+// under who reads while the container is removed, which begins with its record.
+func (e *Engine) stillThere(id string, err error) error {
+	if err == nil {
+		_, _, err = e.load(id)
+	}
+	return err
 }
 
 // CommitOptions describes the image that a container becomes.
@@ -135,10 +148,10 @@ func (e *Engine) commitLayer(ctx context.Context, r *record, st shim.Status, opt
 		return nil, err
 	}
 	list, err := transfer.Changes(ctx, c, e.transferSpaces())
-	if err != nil || len(list) == 0 {
+	if err = e.stillThere(r.ID, err); err != nil || len(list) == 0 {
 		return nil, err // without any change there is no layer
 	}
 	return commit.Layer(ctx, layer.Open(e.dir), func(w io.Writer) error {
-		return transfer.WriteDiff(ctx, w, c, e.transferSpaces())
+		return e.stillThere(r.ID, transfer.WriteDiff(ctx, w, c, e.transferSpaces()))
 	})
 }
