@@ -1,6 +1,7 @@
 // Pull measures how fast an image comes: berth beside every other tool that is
-// installed, from a registry on loopback, each into an empty store of its own
-// that nothing else uses.
+// installed, from a registry on loopback, each into an empty store on a
+// file system made for it: an ext4 with a journal, in a file, written past the
+// page cache of the file system around it.
 //
 //	make bench-pull               the big image, by everybody
 //	make bench-range              berth over a long, slow line: many ranges against one stream
@@ -100,7 +101,7 @@ func (b *bench) place(dir string) {
 	if b.dir, err = os.MkdirTemp(dir, "berth-bench-pull-"); err != nil {
 		b.Fatal(err)
 	}
-	b.Cleanup(func() { remove(b.dir) })
+	b.Cleanup(func() { os.RemoveAll(b.dir) })
 	// An ordinary account walks through it.
 	if err := os.Chmod(b.dir, 0o755); err != nil {
 		b.Fatal(err)
@@ -116,12 +117,6 @@ func (b *bench) place(dir string) {
 	fmt.Printf("%d cores (%s), kernel %s, %s, uid %d, %s\n", runtime.NumCPU(), model, strings.TrimSpace(string(kernel)), runtime.Version(), os.Getuid(), time.Now().Format(time.DateOnly))
 	fmt.Printf("  load before: %s", load)
 	fmt.Printf("  %s: %d layers, %.0f MB packed\n", b.image, len(b.layers), mb(b.packed))
-}
-
-// remove removes a store, whatever the rights in it.
-func remove(dir string) {
-	exec.Command("chmod", "-R", "u+rwX", dir).Run() // where it fails, so does rm
-	exec.Command("rm", "-rf", dir).Run()
 }
 
 func mb(n int64) float64 { return float64(n) / 1e6 }
@@ -141,7 +136,7 @@ func (b *bench) measure(tools []tool) []row {
 			if len(rows[i].runs) < round {
 				continue // failed before
 			}
-			u, err := b.once(t, filepath.Join(b.dir, fmt.Sprintf("store-%d", i)))
+			u, err := b.once(t)
 			if err != nil {
 				fmt.Fprintf(os.Stderr, "bench: %s failed and is left out: %v\n", t.name, err)
 				if i == 0 {
@@ -152,29 +147,18 @@ func (b *bench) measure(tools []tool) []row {
 			fmt.Fprintf(os.Stderr, "  round %d: %-26s %6.2fs, cpu %6.2fs, %4.0f MiB, %5.0f MB on disk\n", round+1, t.name, u.wall.Seconds(), u.cpu.Seconds(), u.memory, mb(u.disk))
 			rows[i].runs = append(rows[i].runs, u)
 		}
-		if round < b.rounds-1 {
-			b.sweep(len(tools))
-		}
 	}
 	return rows
 }
 
-// forget is how long an ext4 file system without a journal looks at every inode
-// that was freed before it uses one anew (recently_deleted in the kernel's
-// fs/ext4/ialloc.c): whoever pulled after a removal would pay for it.
-const forget = 65 * time.Second
-
-// sweep removes the stores of a round.
-func (b *bench) sweep(n int) {
-	for i := range n {
-		remove(filepath.Join(b.dir, fmt.Sprintf("store-%d", i)))
-	}
-	exec.Command("sync").Run()
-	time.Sleep(forget)
-}
-
 // once lets a tool pull into an empty store.
-func (b *bench) once(t tool, store string) (usage, error) {
+func (b *bench) once(t tool) (usage, error) {
+	eject, err := b.disk()
+	if err != nil {
+		return usage{}, err
+	}
+	defer eject()
+	store := filepath.Join(b.dir, "disk", "store")
 	if err := os.Mkdir(store, 0o755); err != nil {
 		return usage{}, err
 	}

@@ -46,7 +46,6 @@ func watch(cmd *exec.Cmd, daemons []int) (usage, error) {
 			mark(marks, after)
 			for orphans() {
 				time.Sleep(100 * time.Millisecond)
-				mark(marks, tree([]int{os.Getpid()}))
 			}
 			u.cpu = waitedFor() - mine + cpuOf(tree(daemons)) - before
 			for _, m := range marks {

@@ -168,15 +168,18 @@ func (b *bench) gzipTar() tool {
 
 // measureFiles unpacks the layers once, to know how large they are on disk.
 func (b *bench) measureFiles() {
-	store := filepath.Join(b.dir, "files")
+	eject, err := b.disk()
+	if err != nil {
+		b.Fatal(err)
+	}
+	defer eject()
+	store := filepath.Join(b.dir, "disk", "files")
 	if err := os.Mkdir(store, 0o755); err != nil {
 		b.Fatal(err)
 	}
-	defer remove(store)
 	if err := b.gzipTar().pull(store).Run(); err != nil {
 		b.Fatalf("gzip | tar: %v", err)
 	}
-	var err error
 	if b.unpacked, err = diskUsage(store); err != nil {
 		b.Fatal(err)
 	}
