@@ -6,6 +6,8 @@ import (
 	"path/filepath"
 	"strings"
 	"testing"
+
+	"berth/internal/transfer"
 )
 
 // removing is a writer that removes a container as soon as it hears of it.
@@ -42,5 +44,18 @@ func TestReadWhileRemoved(t *testing.T) {
 	}
 	if err := e.ContainerExport(t.Context(), id, &removing{t, e, id}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("exported while it was removed: %v", err)
+	}
+	withContainer(t, e, id)
+	root, err := transfer.OpenFolder(e.containerDir(id))
+	if err != nil {
+		t.Fatal(err)
+	}
+	f := &Files{Session: transfer.Local(root), still: func(err error) error { return e.stillThere(id, err) }}
+	defer f.Close()
+	if err := f.StreamOut(t.Context(), "/"+recordFile, &removing{}, CopyOptions{}); err != nil {
+		t.Error(err)
+	}
+	if err := f.StreamOut(t.Context(), "/"+recordFile, &removing{t, e, id}, CopyOptions{}); !errors.Is(err, ErrNotFound) {
+		t.Errorf("copied while it was removed: %v", err)
 	}
 }

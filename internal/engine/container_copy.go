@@ -3,6 +3,7 @@ package engine
 import (
 	"context"
 	"errors"
+	"io"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -23,6 +24,19 @@ import (
 type Files struct {
 	*transfer.Session
 	lock *state.Tx // of a container that does not run, so that it stays so
+	// still turns a success into an error if the container was removed.
+	still func(error) error
+}
+
+// CopyOut is [transfer.Session.CopyOut].
+func (f *Files) CopyOut(ctx context.Context, src, dst string, opt CopyOptions) (CopyResult, error) {
+	res, err := f.Session.CopyOut(ctx, src, dst, opt)
+	return res, f.still(err)
+}
+
+// StreamOut is [transfer.Session.StreamOut].
+func (f *Files) StreamOut(ctx context.Context, src string, w io.Writer, opt CopyOptions) error {
+	return f.still(f.Session.StreamOut(ctx, src, w, opt))
 }
 
 // Close closes the tree.
@@ -43,6 +57,9 @@ func (e *Engine) ContainerFiles(ctx context.Context, ref string) (*Files, error)
 	}
 	for start := time.Now(); ; {
 		f, err := e.tryFiles(ctx, id)
+		if f != nil && err == nil {
+			f.still = func(err error) error { return e.stillThere(id, err) }
+		}
 		if f != nil || err != nil {
 			return f, err
 		}
