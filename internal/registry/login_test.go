@@ -183,6 +183,20 @@ func TestDocuments(t *testing.T) {
 	contains(t, err, "manifest unknown")
 }
 
+// What anybody may write into a description does not reach the terminal as a
+// command.
+func TestSearchIsPrintable(t *testing.T) {
+	f := rt.NewFake(t)
+	f.SetHook(func(w http.ResponseWriter, r *http.Request) bool {
+		fmt.Fprint(w, `{"results":[{"name":"evil\u001b]0;owned\u0007","description":"é\u001b[2J\u009b2Jboo\n"}]}`)
+		return true
+	})
+	found, err := newClient(t, Options{}).Search(t.Context(), f.Addr, "evil", 0)
+	if err != nil || len(found) != 1 || found[0].Name != "evil ]0;owned " || found[0].Description != "é [2J 2Jboo " {
+		t.Errorf("%+v, %v", found, err)
+	}
+}
+
 // What a registry may list without an end is bounded as a whole.
 func TestListsAreBounded(t *testing.T) {
 	f := rt.NewFake(t)

@@ -42,6 +42,9 @@ func (c *Client) Search(ctx context.Context, domain, word string, limit int) ([]
 	}
 	switch {
 	case err == nil:
+		for i := range found {
+			found[i].Name, found[i].Description = printable(found[i].Name), printable(found[i].Description)
+		}
 		return found, nil
 	case !errors.As(err, &se):
 		return nil, err
