@@ -91,6 +91,8 @@ func start(ctx context.Context, ns Namespaces, b begin, root ...*os.File) (_ *Se
 		return nil, err
 	}
 	st.cmd = cmd
+	closeAll(theirs) // or nobody would notice that it ends before it answers
+	theirs = nil
 	st.replies = json.NewDecoder(st.control)
 	if _, err := st.ask(request{Begin: &b}); err != nil {
 		return nil, err
