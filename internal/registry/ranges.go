@@ -32,6 +32,7 @@ type Ranges struct {
 	failures int         // of the first, since it last was good for something
 	notes    []string    // what endpoints given up on said
 	served   bool        // the first has sent something
+	denied   int         // refusals since then
 	storage  string      // address to which the first has sent us
 }
 
@@ -211,7 +212,7 @@ func (g *Ranges) accept(ep *endpoint, resp *http.Response, off, n int64) (io.Rea
 	g.mu.Lock()
 	defer g.mu.Unlock()
 	if g.eps[0] == ep {
-		g.served = true
+		g.served, g.denied = true, 0
 	}
 	return &piece{ReadCloser: resp.Body, g: g, ep: ep, who: who, left: length}, whole, nil
 }
@@ -250,12 +251,23 @@ func (g *Ranges) missing(ep *endpoint, err error) error {
 	return ep.missing(g.ref, se)
 }
 
+// maxDenied is how often a registry that has served a blob may refuse it before
+// that counts.
+const maxDenied = 10
+
 // Transient reports whether an error of Range, or of reading what it returned,
 // may go away by trying again, and how long the server asks to wait before
 // that. A wait beyond all patience is no reason to try again.
 func (g *Ranges) Transient(err error) (wait time.Duration, ok bool) {
 	if err == nil || errors.Is(err, context.Canceled) {
 		return 0, false
+	}
+	if errors.Is(err, ErrDenied) {
+		// Connections that share a token of few uses take it from each other.
+		g.mu.Lock()
+		defer g.mu.Unlock()
+		g.denied++
+		return 0, g.served && g.denied <= maxDenied
 	}
 	var se *statusError
 	if errors.As(err, &se) {
