@@ -104,6 +104,7 @@ func (j *job) one(ctx context.Context, r ref.Ref, t task) (isNew bool, err error
 		if j.keep && !j.kept(t.desc.Digest) {
 			return false, j.blob(ctx, r, t)
 		}
+		j.forget(map[string]bool{t.desc.Digest: true})
 		j.progress.Layer(t.id, "Already exists", 0, 0)
 		return false, nil
 	}

@@ -9,6 +9,7 @@ import (
 	"strings"
 	"time"
 
+	"berth/internal/download"
 	"berth/internal/registry"
 	"berth/internal/registry/ref"
 	"berth/internal/store"
@@ -61,9 +62,12 @@ func (j *job) fetch(ctx context.Context, r ref.Ref, img *registry.Image) (err er
 }
 
 // missing reports the layers of img that are there and returns the others,
-// each once.
+// each once. A pull that was killed between the end of a layer and that of its
+// part file has left the latter.
 func (j *job) missing(img *registry.Image) []task {
 	var tasks []task
+	there := map[string]bool{} // by digest of the packed layer
+	defer func() { j.forget(there) }()
 	for i, d := range img.Layers {
 		t := task{desc: d, diffID: img.DiffIDs[i], id: shortID(d.Digest)}
 		switch {
@@ -73,6 +77,7 @@ func (j *job) missing(img *registry.Image) []task {
 				tasks = append(tasks, t)
 				continue
 			}
+			there[d.Digest] = true
 			j.progress.Layer(t.id, "Already exists", 0, 0)
 		default:
 			j.progress.Layer(t.id, "Pulling fs layer", 0, d.Size)
@@ -80,6 +85,13 @@ func (j *job) missing(img *registry.Image) []task {
 		}
 	}
 	return tasks
+}
+
+// forget removes what is left of transfers of layers that are there.
+func (j *job) forget(there map[string]bool) {
+	if len(there) > 0 {
+		_, _ = download.Remove(j.store.Dir().Path("downloads"), func(l download.Left) bool { return !there[l.Digest] })
+	}
 }
 
 // list makes the image known under its name and its digest.

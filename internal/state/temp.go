@@ -97,7 +97,7 @@ func (d *Dir) Discard(path string) error {
 // there were. Temporary files beside records that many share go too; others go
 // with the folder they are in.
 func (d *Dir) Sweep() (int, error) {
-	for _, shared := range []string{"", "names", "oci", "bin"} {
+	for _, shared := range []string{"", "names", "oci", "oci/blobs/sha256", "bin"} {
 		sweepFiles(d.Path(shared))
 	}
 	entries, err := os.ReadDir(d.Path("tmp"))
