@@ -11,6 +11,7 @@ import (
 	"berth/internal/layer"
 	"berth/internal/registry/platform"
 	"berth/internal/store"
+	"berth/internal/sys"
 )
 
 // ImportOptions describes the image that is made of a file system.
@@ -62,7 +63,7 @@ func Import(ctx context.Context, s *store.Store, r io.Reader, opt ImportOptions)
 		return store.Image{}, fmt.Errorf("cannot import: %w", err)
 	}
 	defer tarStream.Close()
-	m, err := layer.Open(s.Dir()).Add(ctx, &room{Reader: tarStream, dir: s.Dir().Path("layers")}, layer.Options{Durable: true})
+	m, err := layer.Open(s.Dir()).Add(ctx, &room{Reader: tarStream, space: sys.Space{Dir: s.Dir().Path("layers")}}, layer.Options{Durable: true})
 	if err != nil {
 		return store.Image{}, fmt.Errorf("cannot import: %w", err)
 	}

@@ -19,7 +19,9 @@ import (
 
 	"berth/internal/inflate"
 	"berth/internal/layer"
+	"berth/internal/registry/ref"
 	"berth/internal/store"
+	"berth/internal/sys"
 )
 
 // LoadOptions says what to take from an archive.
@@ -173,7 +175,7 @@ func (l *loading) stream(r io.Reader) ([]Loaded, error) {
 	defer lease.Close()
 	docs := &memory{links: links{}, docs: map[string][]byte{}}
 	guide := &guide{docs: docs, want: l.opt.Platform}
-	err = walk(&room{Reader: r, dir: l.store.Dir().Path("layers")}, docs.links, func(name string, h *tar.Header, tr *tar.Reader) error {
+	err = walk(&room{Reader: r, space: sys.Space{Dir: l.store.Dir().Path("layers")}}, docs.links, func(name string, h *tar.Header, tr *tar.Reader) error {
 		in := bufio.NewReaderSize(tr, 64<<10)
 		head, err := in.Peek(peekSize)
 		if err != nil && err != io.EOF {
@@ -284,7 +286,7 @@ func (l *loading) unpackLayer(ctx context.Context, r io.Reader, size int64, name
 		return fail(err)
 	}
 	defer tarStream.Close()
-	in := &room{Reader: tarStream, dir: l.store.Dir().Path("layers")}
+	in := &room{Reader: tarStream, space: sys.Space{Dir: l.store.Dir().Path("layers")}}
 	var m layer.Meta
 	if claim != nil {
 		m, err = claim.Add(ctx, in, layer.Options{Durable: true})
@@ -346,8 +348,7 @@ func (c *counted) digest() string { return hex.EncodeToString(c.sum.Sum(nil)) }
 // shortID is what progress calls a layer: 12 digits of a digest, if there are
 // so many in its name.
 func shortID(name string) string {
-	name = strings.TrimPrefix(strings.TrimPrefix(name, blobFolder), "sha256:")
-	return name[:min(12, len(name))]
+	return ref.ShortDigest(strings.TrimPrefix(name, blobFolder))
 }
 
 // list makes the images known, now that all their layers must be there.

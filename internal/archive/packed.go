@@ -8,9 +8,8 @@ import (
 	"fmt"
 	"io"
 
-	"golang.org/x/sys/unix"
-
 	"berth/internal/inflate"
+	"berth/internal/sys"
 )
 
 // peekSize is how much of a file tells what it is: one tar header.
@@ -118,34 +117,17 @@ func (p *unpacking) Read(b []byte) (int, error) {
 
 func (p *unpacking) Close() error { return p.end() }
 
-const (
-	// spaceStep is how much is unpacked between two looks at the disk.
-	spaceStep = 8 << 20
-	// spaceReserve is how much of a disk stays free, or the hundredth part on
-	// a small one: a machine with a full disk is hard to mend.
-	spaceReserve = 64 << 20
-)
-
 // room is a stream that ends with an error before what is made of it fills the
-// disk: a small archive may hold any number of zeros.
+// disk.
 type room struct {
 	io.Reader
-	dir     string
-	pending int
+	space sys.Space
 }
 
 func (r *room) Read(b []byte) (int, error) {
 	n, err := r.Reader.Read(b)
-	if r.pending += n; r.pending < spaceStep {
-		return n, err
-	}
-	r.pending = 0
-	var st unix.Statfs_t
-	if unix.Statfs(r.dir, &st) != nil || st.Blocks == 0 {
-		return n, err // a disk that does not say; writing will
-	}
-	if reserve := min(spaceReserve/uint64(st.Bsize), st.Blocks/100); st.Bavail < reserve {
-		return 0, fmt.Errorf("%w: %d MiB are left in %s and stay free", unix.ENOSPC, st.Bavail*uint64(st.Bsize)>>20, r.dir)
+	if full := r.space.Take(n); full != nil {
+		return 0, full
 	}
 	return n, err
 }

@@ -30,21 +30,6 @@ func openat(dir int, name string, flags int, mode uint32) (int, error) {
 	}
 }
 
-// writeAll writes b to fd.
-func writeAll(fd int, b []byte) error {
-	for len(b) > 0 {
-		n, err := unix.Write(fd, b)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		b = b[n:]
-	}
-	return nil
-}
-
 // read reads from a plain file, without the poller that os.File would ask
 // about each.
 func read(fd int, b []byte) (int, error) {

@@ -8,6 +8,8 @@ import (
 	"io"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/sys"
 )
 
 // clear removes what this layer has made so far under a name that comes
@@ -191,7 +193,7 @@ func (u *unpacker) writeLarge(fd int, t *tarReader) error {
 		if err != nil {
 			return &readError{err}
 		}
-		if err := writeAll(fd, b); err != nil {
+		if err := sys.WriteAll(fd, b); err != nil {
 			return err
 		}
 	}
@@ -215,7 +217,7 @@ func (u *unpacker) writeSparse(fd int, size int64, content io.Reader) error {
 		if allZero(b) {
 			_, err = unix.Seek(fd, int64(len(b)), io.SeekCurrent)
 		} else {
-			err = writeAll(fd, b)
+			err = sys.WriteAll(fd, b)
 		}
 		if err != nil {
 			return err

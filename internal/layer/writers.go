@@ -6,6 +6,8 @@ import (
 	"sync"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/sys"
 )
 
 const (
@@ -76,7 +78,7 @@ func (w *writers) run() {
 
 // write fills and closes a file.
 func (w *writers) write(j job) error {
-	err := writeAll(j.fd, j.buf)
+	err := sys.WriteAll(j.fd, j.buf)
 	if j.chunk != nil {
 		w.u.stream.release(j.chunk)
 	}

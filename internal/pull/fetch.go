@@ -14,6 +14,7 @@ import (
 	"berth/internal/layer"
 	"berth/internal/registry/ref"
 	"berth/internal/state"
+	"berth/internal/sys"
 )
 
 const (
@@ -140,7 +141,7 @@ func (j *job) transfer(ctx context.Context, r ref.Ref, t task, claim *layer.Clai
 
 // unpack makes the claimed layer out of its packed form.
 func (j *job) unpack(ctx context.Context, claim *layer.Claim, src *source) error {
-	in, err := unpacked(src, space{dir: j.store.Dir().Path("layers")}, j.gate)
+	in, err := unpacked(src, sys.Space{Dir: j.store.Dir().Path("layers")}, j.gate)
 	if err != nil {
 		return err
 	}

@@ -7,10 +7,9 @@ import (
 	"fmt"
 	"io"
 
-	"golang.org/x/sys/unix"
-
 	"berth/internal/inflate"
 	"berth/internal/layer"
+	"berth/internal/sys"
 )
 
 // chunkSize is how much is read or decoded in one go.
@@ -25,10 +24,8 @@ const checkpointEvery = 8 << 20
 type tarStream struct {
 	layer.Pieces
 	what string // how it is packed
-	room space
-
-	cur     []byte // what Read has not handed out yet
-	release func()
+	room sys.Space
+	read *replay // this stream, for who wants bytes in his own buffer
 
 	gzip *inflate.Reader // nil when it is packed in another way
 	zstd *zstdReader
@@ -36,13 +33,14 @@ type tarStream struct {
 
 // unpacked returns the tar stream within a packed layer. How it is packed is
 // seen from its first bytes: registries are not to be trusted with that.
-func unpacked(src layer.Pieces, room space, gate *inflate.Gate) (*tarStream, error) {
+func unpacked(src layer.Pieces, room sys.Space, gate *inflate.Gate) (*tarStream, error) {
 	first, release, err := src.NextOwned()
 	if err != nil && err != io.EOF {
 		return nil, err
 	}
 	in := &replay{src: src, cur: first, release: release, err: err}
 	t := &tarStream{room: room}
+	t.read = &replay{src: t}
 	switch {
 	case bytes.HasPrefix(first, []byte{0x1f, 0x8b}):
 		t.what = "gzip"
@@ -71,7 +69,7 @@ func (t *tarStream) NextOwned() ([]byte, func(), error) {
 		}
 		return nil, nil, err
 	}
-	if err := t.room.take(len(b)); err != nil {
+	if err := t.room.Take(len(b)); err != nil {
 		release()
 		return nil, nil, err
 	}
@@ -79,21 +77,7 @@ func (t *tarStream) NextOwned() ([]byte, func(), error) {
 }
 
 // Read implements io.Reader.
-func (t *tarStream) Read(p []byte) (int, error) {
-	for len(t.cur) == 0 {
-		if t.release != nil {
-			t.release()
-			t.release = nil
-		}
-		var err error
-		if t.cur, t.release, err = t.NextOwned(); err != nil {
-			return 0, err
-		}
-	}
-	n := copy(p, t.cur)
-	t.cur = t.cur[n:]
-	return n, nil
-}
+func (t *tarStream) Read(p []byte) (int, error) { return t.read.Read(p) }
 
 // index is what is needed to decode the layer again from many places, if it is
 // packed in a way that allows that.
@@ -152,45 +136,4 @@ func (r *replay) Read(p []byte) (int, error) {
 	n := copy(p, r.cur)
 	r.cur = r.cur[n:]
 	return n, nil
-}
-
-const (
-	// spaceStep is how much is written between two looks at the disk.
-	spaceStep = 8 << 20
-	// spaceReserve is how much of a disk an image must leave free, or the
-	// hundredth part on a small one: a machine with a full disk is hard to
-	// mend.
-	spaceReserve = 64 << 20
-)
-
-// space watches that what is unpacked does not fill the disk. A small layer
-// may hold any number of zeros, so this is also what ends a bomb.
-type space struct {
-	dir     string
-	pending int
-}
-
-// take counts n bytes.
-func (s *space) take(n int) error {
-	if s.pending += n; s.pending < spaceStep {
-		return nil
-	}
-	s.pending = 0
-	free, ok := freeSpace(s.dir)
-	if ok && free < 0 {
-		return fmt.Errorf("%w: what is left stays free", unix.ENOSPC)
-	}
-	return nil
-}
-
-// freeSpace returns how many bytes may still be written below dir, less than
-// none when the reserve is touched; not ok for a disk that does not say.
-func freeSpace(dir string) (n int64, ok bool) {
-	var st unix.Statfs_t
-	if err := unix.Statfs(dir, &st); err != nil || st.Blocks == 0 {
-		return 0, false
-	}
-	block := int64(st.Bsize)
-	reserve := min(spaceReserve, int64(st.Blocks)*block/100)
-	return int64(st.Bavail)*block - reserve, true
 }

@@ -6,7 +6,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 	"time"
 
 	"berth/internal/download"
@@ -21,12 +20,6 @@ type task struct {
 	diffID   string
 	id       string // how progress calls it
 	blobOnly bool   // it is unpacked already, and its blob is to be kept
-}
-
-// shortID is what Docker shows of a digest.
-func shortID(digest string) string {
-	hex := strings.TrimPrefix(digest, "sha256:")
-	return hex[:min(12, len(hex))]
 }
 
 // fetch brings the layers of img that are missing and lists the image.
@@ -69,7 +62,7 @@ func (j *job) missing(img *registry.Image) []task {
 	there := map[string]bool{} // by digest of the packed layer
 	defer func() { j.forget(there) }()
 	for i, d := range img.Layers {
-		t := task{desc: d, diffID: img.DiffIDs[i], id: shortID(d.Digest)}
+		t := task{desc: d, diffID: img.DiffIDs[i], id: ref.ShortDigest(d.Digest)}
 		switch {
 		case slices.Contains(img.DiffIDs[:i], t.diffID):
 		case j.layers.Has(t.diffID):

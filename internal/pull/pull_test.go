@@ -22,6 +22,7 @@ import (
 	"berth/internal/registry"
 	rt "berth/internal/registry/registrytest"
 	"berth/internal/store"
+	"berth/internal/sys"
 )
 
 func TestPull(t *testing.T) {
@@ -499,7 +500,7 @@ func FuzzUnpacked(f *testing.F) {
 	f.Add([]byte("\x28\xb5\x2f\xfd"))
 	f.Add([]byte("plain"))
 	f.Fuzz(func(t *testing.T, b []byte) {
-		in, err := unpacked(&replay{cur: b, release: func() {}, src: atEnd{}}, space{dir: "/"}, nil)
+		in, err := unpacked(&replay{cur: b, release: func() {}, src: atEnd{}}, sys.Space{Dir: "/"}, nil)
 		if err != nil {
 			return
 		}

@@ -12,6 +12,7 @@ import (
 
 	"berth/internal/download"
 	"berth/internal/registry/ref"
+	"berth/internal/sys"
 )
 
 // askSize is the size of a layer from which on it is worth a request to learn
@@ -22,7 +23,7 @@ const askSize = 32 << 20
 // anything is fetched.
 func (j *job) enough(ctx context.Context, r ref.Ref, tasks []task) error {
 	dir := j.store.Dir().Path("layers")
-	free, ok := freeSpace(dir)
+	free, ok := sys.FreeSpace(dir)
 	if !ok || len(tasks) == 0 {
 		return nil
 	}

@@ -60,7 +60,6 @@ type zstdReader struct {
 
 	rest *zstd.Decoder // from the first large frame on
 	from io.Reader     // what rest reads
-	cur  []byte        // what Read has not handed out yet
 }
 
 type decoded struct {
@@ -108,10 +107,6 @@ func (z *zstdReader) scan() {
 
 // NextOwned returns the next piece of the content.
 func (z *zstdReader) NextOwned() ([]byte, func(), error) {
-	if b := z.cur; len(b) > 0 {
-		z.cur = nil
-		return b, func() {}, nil
-	}
 	for z.rest == nil {
 		result, ok := <-z.order
 		if !ok {
@@ -136,20 +131,6 @@ func (z *zstdReader) NextOwned() ([]byte, func(), error) {
 		return b[:n], func() {}, nil
 	}
 	return nil, nil, err
-}
-
-// Read implements io.Reader.
-func (z *zstdReader) Read(p []byte) (int, error) {
-	for len(z.cur) == 0 {
-		b, _, err := z.NextOwned()
-		if err != nil {
-			return 0, err
-		}
-		z.cur = b
-	}
-	n := copy(p, z.cur)
-	z.cur = z.cur[n:]
-	return n, nil
 }
 
 // Close ends the decoding; nobody may be reading. It waits for the next bytes of

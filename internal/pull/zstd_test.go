@@ -60,7 +60,7 @@ func unzstd(b []byte) ([]byte, error) {
 		return nil, err
 	}
 	defer z.Close()
-	return io.ReadAll(z)
+	return io.ReadAll(&replay{src: z})
 }
 
 func TestZstdFrames(t *testing.T) {

@@ -39,18 +39,12 @@ type task struct {
 	forms  []*form
 }
 
-// shortID is what Docker shows of a digest.
-func shortID(digest string) string {
-	hex := strings.TrimPrefix(digest, "sha256:")
-	return hex[:min(12, len(hex))]
-}
-
 // all sends the layers of an image that were not sent yet. It returns how many
 // of them were packed anew.
 func (j *job) all(ctx context.Context, dst *registry.Target, r ref.Ref, img store.Image, base version) (repacked int, err error) {
 	var tasks []task
 	for i, id := range slices.Backward(img.Layers) { // Docker lists the top first
-		t := task{diffID: id, desc: base.doc.Layers[i], id: shortID(id), forms: j.forms.of(id, base.doc.Layers[i])}
+		t := task{diffID: id, desc: base.doc.Layers[i], id: ref.ShortDigest(id), forms: j.forms.of(id, base.doc.Layers[i])}
 		if _, done := j.sent[id]; done {
 			j.progress.Layer(t.id, "Layer already exists", 0, 0)
 			continue

@@ -19,6 +19,7 @@ import (
 	"berth/internal/engine"
 	"berth/internal/pull"
 	"berth/internal/registry"
+	"berth/internal/registry/ref"
 	rt "berth/internal/registry/registrytest"
 	"berth/internal/state"
 	"berth/internal/store"
@@ -107,7 +108,7 @@ func (r *recorder) Layer(id, status string, _, _ int64) {
 
 // last returns how it ended with the layer of an image.
 func (r *recorder) last(diffID string) string {
-	s := r.layers[shortID(diffID)]
+	s := r.layers[ref.ShortDigest(diffID)]
 	return strings.Join(s[len(s)-1:], "")
 }
 
@@ -167,7 +168,7 @@ func TestPushKeepsDigests(t *testing.T) {
 			t.Errorf("said %q, want %q", rec.messages, want)
 		}
 		for _, id := range img.DiffIDs {
-			if got := rec.layers[shortID(id)]; !slices.Equal(got, []string{"Preparing", "Pushing", "Pushed"}) {
+			if got := rec.layers[ref.ShortDigest(id)]; !slices.Equal(got, []string{"Preparing", "Pushing", "Pushed"}) {
 				t.Errorf("layer: %q", got)
 			}
 		}

@@ -15,6 +15,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/sys"
 )
 
 // UnpackOptions says what becomes of owners.
@@ -300,7 +302,7 @@ func (u *unpacker) makeFile(dir int, base string, h *tar.Header, content io.Read
 	defer unix.Close(fd)
 	for {
 		n, err := content.Read(u.buf)
-		if werr := writeAll(fd, u.buf[:n]); werr != nil {
+		if werr := sys.WriteAll(fd, u.buf[:n]); werr != nil {
 			return werr
 		}
 		u.done.Bytes += int64(n)
@@ -315,20 +317,6 @@ func (u *unpacker) makeFile(dir int, base string, h *tar.Header, content io.Read
 		return err
 	}
 	return futimens(fd, mtime(h))
-}
-
-func writeAll(fd int, b []byte) error {
-	for len(b) > 0 {
-		n, err := unix.Write(fd, b)
-		if err == unix.EINTR {
-			continue
-		}
-		if err != nil {
-			return err
-		}
-		b = b[n:]
-	}
-	return nil
 }
 
 // makeLink gives an entry made before one more name.

@@ -101,6 +101,12 @@ func looksLikeDomain(s string) bool {
 	return s == "localhost" || strings.ContainsAny(s, ".:") || s != strings.ToLower(s)
 }
 
+// ShortDigest is what people are shown of a digest: its first 12 digits.
+func ShortDigest(digest string) string {
+	hex := strings.TrimPrefix(digest, "sha256:")
+	return hex[:min(12, len(hex))]
+}
+
 // CheckDigest reports whether s is a digest berth can verify.
 func CheckDigest(s string) error {
 	algorithm, hex, ok := strings.Cut(s, ":")
