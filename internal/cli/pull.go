@@ -1,6 +1,7 @@
 package cli
 
 import (
+	"context"
 	"fmt"
 	"os"
 	"sync"
@@ -30,34 +31,47 @@ func (a *app) pullCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		e, err := a.openToPull()
-		if err != nil {
-			return err
-		}
 		opt := engine.PullOptions{Ref: args[0], Platform: *platform, AllTags: *all, KeepBlobs: *keep}
-		if report != nil {
-			opt.Progress = report
-			if r, err := ref.ParseName(args[0]); err == nil && r.Tag == "" && r.Digest == "" && !*all {
-				report.Message("Using default tag: " + ref.DefaultTag)
-			}
-		}
-		ctx, g := a.watch(c.Context())
-		defer g.stop()
-		result, err := e.ImagePull(ctx, opt)
-		if left := g.leave(); left != nil {
-			a.endProgress(report)
-			return left
-		}
-		if j, ok := report.(*progress.JSON); ok && err != nil {
-			j.Fail(err)
-		}
-		a.endProgress(report)
+		var result engine.PullResult
+		err = a.carry(c.Context(), report, opt.Ref, *all, func(ctx context.Context, e *engine.Engine, p engine.Progress) (err error) {
+			opt.Progress = p
+			result, err = e.ImagePull(ctx, opt)
+			return err
+		})
 		if err != nil {
 			return err
 		}
 		return a.printPull(result, report)
 	}
 	return c
+}
+
+// carry brings an image here or there and reports how that goes. Report may be
+// nil.
+func (a *app) carry(ctx context.Context, report reporter, name string, allTags bool, do func(context.Context, *engine.Engine, engine.Progress) error) error {
+	e, err := a.openToPull()
+	if err != nil {
+		return err
+	}
+	var heard engine.Progress // stays nil where nobody listens
+	if report != nil {
+		heard = report
+		if r, err := ref.ParseName(name); err == nil && r.Tag == "" && r.Digest == "" && !allTags {
+			report.Message("Using default tag: " + ref.DefaultTag)
+		}
+	}
+	ctx, g := a.watch(ctx)
+	defer g.stop()
+	err = do(ctx, e, heard)
+	left := g.leave()
+	if j, ok := report.(*progress.JSON); ok && err != nil && left == nil {
+		j.Fail(err)
+	}
+	a.endProgress(report)
+	if left != nil {
+		return left
+	}
+	return err
 }
 
 // printPull says what a pull has brought.

@@ -1,11 +1,11 @@
 package cli
 
 import (
+	"context"
+
 	"github.com/spf13/cobra"
 
-	"berth/internal/cli/progress"
 	"berth/internal/engine"
-	"berth/internal/registry/ref"
 )
 
 // pushCommand is push.
@@ -23,34 +23,17 @@ func (a *app) pushCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		e, err := a.openToPull()
-		if err != nil {
-			return err
-		}
 		opt := engine.PushOptions{Ref: args[0], Platform: *platform, AllTags: *all}
-		if report != nil {
-			opt.Progress = report
-			if r, err := ref.ParseName(args[0]); err == nil && r.Tag == "" && r.Digest == "" && !*all {
-				report.Message("Using default tag: " + ref.DefaultTag)
-			}
-		}
-		ctx, g := a.watch(c.Context())
-		defer g.stop()
-		res, err := e.ImagePush(ctx, opt)
-		left := g.leave()
-		if j, ok := report.(*progress.JSON); ok && err != nil && left == nil {
-			j.Fail(err)
-		}
-		a.endProgress(report)
-		switch {
-		case left != nil:
-			return left
-		case err != nil:
+		var result engine.PushResult
+		err = a.carry(c.Context(), report, opt.Ref, *all, func(ctx context.Context, e *engine.Engine, p engine.Progress) (err error) {
+			opt.Progress = p
+			result, err = e.ImagePush(ctx, opt)
 			return err
-		case report == nil:
-			return a.println(res.Ref)
+		})
+		if err != nil || report != nil {
+			return err
 		}
-		return nil
+		return a.println(result.Ref)
 	}
 	return c
 }

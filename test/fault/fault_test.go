@@ -5,7 +5,6 @@ import (
 	"encoding/json"
 	"fmt"
 	"io/fs"
-	"net/http"
 	"os"
 	"path/filepath"
 	"regexp"
@@ -164,13 +163,13 @@ func look(t *testing.T, l *lab.Lab, registry string) truth {
 		Config struct{ Digest string }
 		Layers []struct{ Digest string }
 	}
-	fetch(t, registry+"/v2/"+image+"/manifests/latest", &m)
+	lab.Fetch(t, registry+"/v2/"+image+"/manifests/latest", &m)
 	var cfg struct {
 		Rootfs struct {
 			DiffIDs []string `json:"diff_ids"`
 		}
 	}
-	fetch(t, registry+"/v2/"+image+"/blobs/"+m.Config.Digest, &cfg)
+	lab.Fetch(t, registry+"/v2/"+image+"/blobs/"+m.Config.Digest, &cfg)
 	p := l.Place(t, t.TempDir())
 	p.Must(t, "pull", "-q", l.Open+"/"+image)
 	tr := truth{id: m.Config.Digest, layers: map[string]string{}}
@@ -184,23 +183,6 @@ func look(t *testing.T, l *lab.Lab, registry string) truth {
 		t.Fatalf("the image has layers %v", tr.layers)
 	}
 	return tr
-}
-
-func fetch(t *testing.T, url string, into any) {
-	t.Helper()
-	req, err := http.NewRequest(http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Accept", "application/vnd.docker.distribution.manifest.v2+json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-		t.Fatalf("%s: %v", url, err)
-	}
 }
 
 // treeDigest is the same for two folders only if names, kinds, modes and

@@ -3,11 +3,9 @@ package kill
 import (
 	"bytes"
 	"crypto/sha256"
-	"encoding/json"
 	"fmt"
 	"io/fs"
 	"math/rand/v2"
-	"net/http"
 	"os"
 	"path/filepath"
 	"slices"
@@ -108,8 +106,8 @@ func (g *puller) learn() {
 		}
 	}
 	base := g.p.Lab.Mirror + "/v2/" + many
-	fetch(g.t, base+"/manifests/latest", &m)
-	fetch(g.t, base+"/blobs/"+m.Config.Digest, &cfg)
+	lab.Fetch(g.t, base+"/manifests/latest", &m)
+	lab.Fetch(g.t, base+"/blobs/"+m.Config.Digest, &cfg)
 	if len(m.Layers) < 4 || len(m.Layers) != len(cfg.Rootfs.DiffIDs) {
 		g.t.Fatalf("%s has %d layers and %d diff IDs", many, len(m.Layers), len(cfg.Rootfs.DiffIDs))
 	}
@@ -117,23 +115,6 @@ func (g *puller) learn() {
 	for i, l := range m.Layers {
 		g.blobs[l.Digest] = l.Size
 		g.packed[cfg.Rootfs.DiffIDs[i]] = l.Digest
-	}
-}
-
-func fetch(t *testing.T, url string, into any) {
-	t.Helper()
-	req, err := http.NewRequest(http.MethodGet, url, nil)
-	if err != nil {
-		t.Fatal(err)
-	}
-	req.Header.Set("Accept", "application/vnd.docker.distribution.manifest.v2+json")
-	resp, err := http.DefaultClient.Do(req)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer resp.Body.Close()
-	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
-		t.Fatalf("%s: %v", url, err)
 	}
 }
 

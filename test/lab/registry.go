@@ -1,6 +1,7 @@
 package lab
 
 import (
+	"encoding/json"
 	"fmt"
 	"io"
 	"net"
@@ -178,5 +179,23 @@ func Get(url string, wait time.Duration) (string, error) {
 			return "", err
 		}
 		time.Sleep(50 * time.Millisecond)
+	}
+}
+
+// Fetch reads a JSON document of a registry, of images the single manifest.
+func Fetch(t T, url string, into any) {
+	t.Helper()
+	req, err := http.NewRequest(http.MethodGet, url, nil)
+	if err != nil {
+		t.Fatal(err)
+	}
+	req.Header.Set("Accept", "application/vnd.docker.distribution.manifest.v2+json")
+	resp, err := http.DefaultClient.Do(req)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer resp.Body.Close()
+	if err := json.NewDecoder(resp.Body).Decode(into); err != nil {
+		t.Fatalf("%s: %v", url, err)
 	}
 }
