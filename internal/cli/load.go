@@ -2,6 +2,7 @@ package cli
 
 import (
 	"errors"
+	"fmt"
 	"os"
 
 	"github.com/spf13/cobra"
@@ -39,7 +40,7 @@ func (a *app) loadCommand() *cobra.Command {
 			return left
 		}
 		if err != nil {
-			return err
+			return fmt.Errorf("cannot load %s: %w", in.Name(), err)
 		}
 		for _, l := range loaded {
 			if len(l.Names) == 0 {
