@@ -77,9 +77,6 @@ func (e *Engine) ensureVolumes(ctx context.Context, r *record) error {
 		if !slices.Contains(r.Fill, p.Name) {
 			continue
 		}
-		if entries, err := os.ReadDir(p.Source); err != nil || len(entries) > 0 {
-			continue
-		}
 		if err := e.fillVolume(r, p); err != nil {
 			return err
 		}
@@ -88,12 +85,14 @@ func (e *Engine) ensureVolumes(ctx context.Context, r *record) error {
 }
 
 func (e *Engine) fillVolume(r *record, p container.MountPoint) error {
-	view, err := e.view(r.Layers)
-	if err != nil {
-		return err
-	}
-	defer view.Close()
-	err = view.CopyOut(p.Destination, p.Source)
+	err := e.volumes().Fill(p.Name, func(data string) error {
+		view, err := e.view(r.Layers)
+		if err != nil {
+			return err
+		}
+		defer view.Close()
+		return view.CopyOut(p.Destination, data)
+	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot fill volume %s from the image: %w", p.Name, err)
 	}

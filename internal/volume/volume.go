@@ -61,6 +61,7 @@ const Driver = "local"
 const (
 	metaFile = "meta.json"
 	dataDir  = "_data"
+	fillLock = "fill.lock" // held while somebody copies into the empty volume
 )
 
 // record is a volume's meta.json.
@@ -272,6 +273,22 @@ func (s *Set) List(ctx context.Context, filters map[string][]string) (volume.Lis
 // it from before its volumes are chosen until the container's record, which
 // then speaks for them, is in place.
 func (s *Set) Hold() (*state.Tx, error) { return state.RLock(s.dir.Path("volumes", ".lock")) }
+
+// Fill has data copied into a volume that is still empty. Of several who come
+// at once one copies, and the others wait for it: nobody starts with half a
+// volume. It must not be removed meanwhile, see [Set.Hold].
+func (s *Set) Fill(name string, data func(dir string) error) error {
+	tx, err := state.Lock(s.dir.Path("volumes", name, fillLock))
+	if err != nil {
+		return err
+	}
+	defer tx.Unlock()
+	entries, err := os.ReadDir(s.Data(name))
+	if err != nil || len(entries) > 0 {
+		return nil // what cannot be read is for the mount to complain about
+	}
+	return data(s.Data(name))
+}
 
 // Remove removes a volume that no container uses. With force a missing
 // one is no error.

@@ -11,6 +11,7 @@ import (
 	"slices"
 	"strings"
 	"sync"
+	"sync/atomic"
 	"testing"
 	"time"
 
@@ -266,6 +267,41 @@ func TestRemove(t *testing.T) {
 	e.err = errors.New("a container's record is damaged")
 	if err := e.Remove(t.Context(), "data", true); err == nil {
 		t.Error("removed although a container's record is damaged")
+	}
+}
+
+// Nobody sees a volume that another one is just filling, and two never copy.
+func TestFill(t *testing.T) {
+	h := openAt(t, t.TempDir())
+	v, err := h.Create(context.Background(), Request{Name: "data"})
+	if err != nil {
+		t.Fatal(err)
+	}
+	var copies atomic.Int32
+	copying := func(dir string) error {
+		copies.Add(1)
+		for _, name := range []string{"a", "b"} {
+			time.Sleep(10 * time.Millisecond)
+			if err := os.WriteFile(filepath.Join(dir, name), nil, 0o644); err != nil {
+				return err
+			}
+		}
+		return nil
+	}
+	var all sync.WaitGroup
+	for range 8 {
+		all.Go(func() {
+			if err := h.Fill("data", copying); err != nil {
+				t.Error(err)
+			}
+			if entries, _ := os.ReadDir(v.Mountpoint); len(entries) != 2 {
+				t.Errorf("went on with %d of 2 files", len(entries))
+			}
+		})
+	}
+	all.Wait()
+	if n := copies.Load(); n != 1 {
+		t.Errorf("%d copied, want 1", n)
 	}
 }
 
