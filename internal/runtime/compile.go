@@ -229,6 +229,17 @@ func idMap(maps []specs.LinuxIDMapping) string {
 
 // rootfs mounts the root file system, enters it and lets the old root go.
 func (st *start) rootfs() {
+	st.mountRoot()
+	// pivot_root(2): with "." twice the old root lies over the new one, and
+	// unmounting "." uncovers it.
+	st.do("enter the root file system", "chdir", nsinit.Str(st.Root.Target))
+	st.do("enter the root file system", "pivot_root", nsinit.Str("."), nsinit.Str("."))
+	st.do("leave the host's file system", "umount2", nsinit.Str("."), nsinit.Int(unix.MNT_DETACH))
+	st.do("enter the root file system", "chdir", nsinit.Str("/"))
+}
+
+// mountRoot mounts the root file system at its target, as seen from its base.
+func (st *start) mountRoot() {
 	r := st.Root
 	flags := uint64(0)
 	if r.NoDev {
@@ -245,12 +256,6 @@ func (st *start) rootfs() {
 			st.ops[len(st.ops)-1].Allow = []int{nsinit.AnyError}
 		}
 	}
-	// pivot_root(2): with "." twice the old root lies over the new one, and
-	// unmounting "." uncovers it.
-	st.do("enter the root file system", "chdir", nsinit.Str(r.Target))
-	st.do("enter the root file system", "pivot_root", nsinit.Str("."), nsinit.Str("."))
-	st.do("leave the host's file system", "umount2", nsinit.Str("."), nsinit.Int(unix.MNT_DETACH))
-	st.do("enter the root file system", "chdir", nsinit.Str("/"))
 }
 
 // kernelSettings are those of the new namespaces.
