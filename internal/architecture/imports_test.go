@@ -52,11 +52,12 @@ var rooms = map[string][]string{
 		"internal/change", // what --change values mean, for commit and import
 		"internal/volume", "internal/archive", "internal/transfer", "internal/download",
 		"internal/hello", "internal/config", "internal/host", "internal/stage",
+		"internal/journal", // what happened, for events
 		"internal/state", "internal/sys",
 	},
 
 	// processes
-	"internal/shim":    {"internal/nsinit", "internal/cgroup", "internal/state", "internal/sys"},
+	"internal/shim":    {"internal/nsinit", "internal/cgroup", "internal/journal", "internal/state", "internal/sys"},
 	"internal/runtime": {"internal/nsinit", "internal/sys"},
 	"internal/nsinit":  {"internal/sys"},
 
@@ -82,6 +83,7 @@ var rooms = map[string][]string{
 	"internal/stage":             {"internal/state"},
 	"internal/config":            {"internal/host"},
 	"internal/host":              {"internal/sys"},
+	"internal/journal":           {"internal/state"},
 
 	// floor
 	"internal/state": {"internal/sys"},
@@ -101,7 +103,7 @@ type guest struct {
 var guests = map[string]guest{
 	"golang.org/x/sys": {
 		"Linux calls and constants that the standard library lacks",
-		[]string{"cmd/berth", "cmd/berth-remote", "internal/remote/serve", "internal/sys", "internal/nsinit", "internal/runtime", "internal/shim", "internal/state", "internal/cgroup", "internal/layer", "internal/engine", "internal/seccomp", "internal/hello", "internal/host", "internal/spec", "internal/cli/term", "internal/pull", "internal/download", "internal/volume", "internal/archive", "internal/transfer", "internal/push"},
+		[]string{"cmd/berth", "cmd/berth-remote", "internal/remote/serve", "internal/sys", "internal/nsinit", "internal/runtime", "internal/shim", "internal/state", "internal/cgroup", "internal/layer", "internal/engine", "internal/seccomp", "internal/hello", "internal/host", "internal/spec", "internal/cli/term", "internal/pull", "internal/download", "internal/volume", "internal/archive", "internal/transfer", "internal/push", "internal/journal"},
 	},
 	"golang.org/x/term": {
 		"raw mode and the size of the caller's terminal",
@@ -152,7 +154,7 @@ var guests = map[string]guest{
 // shimStage is what runs beside and inside every container. It must start in
 // milliseconds and be readable in one evening, so only the standard library
 // and x/sys come along.
-var shimStage = []string{"internal/shim", "internal/nsinit", "internal/state", "internal/sys", "internal/cgroup"}
+var shimStage = []string{"internal/shim", "internal/nsinit", "internal/journal", "internal/state", "internal/sys", "internal/cgroup"}
 
 type pkg struct {
 	ImportPath string
