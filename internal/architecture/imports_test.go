@@ -53,11 +53,12 @@ var rooms = map[string][]string{
 		"internal/volume", "internal/archive", "internal/transfer", "internal/download",
 		"internal/hello", "internal/config", "internal/host", "internal/stage",
 		"internal/journal", // what happened, for events
+		"internal/logs", "internal/logs/logopt", // reading logs; what --log-opt means
 		"internal/state", "internal/sys",
 	},
 
 	// processes
-	"internal/shim":    {"internal/nsinit", "internal/cgroup", "internal/journal", "internal/state", "internal/sys"},
+	"internal/shim":    {"internal/nsinit", "internal/cgroup", "internal/journal", "internal/logs", "internal/state", "internal/sys"},
 	"internal/runtime": {"internal/nsinit", "internal/sys"},
 	"internal/nsinit":  {"internal/sys"},
 
@@ -72,6 +73,8 @@ var rooms = map[string][]string{
 	"internal/registry/platform": {},
 	"internal/cgroup":            {"internal/sys"},
 	"internal/hello":             {},
+	"internal/logs":              {},
+	"internal/logs/logopt":       {"internal/logs"}, // apart, because the shim needs nothing of it
 	"internal/inflate":           {},
 	"internal/download":          {"internal/state", "internal/sys"},
 	"internal/volume":            {"internal/filter", "internal/state", "internal/sys"},
@@ -103,7 +106,7 @@ type guest struct {
 var guests = map[string]guest{
 	"golang.org/x/sys": {
 		"Linux calls and constants that the standard library lacks",
-		[]string{"cmd/berth", "cmd/berth-remote", "internal/remote/serve", "internal/sys", "internal/nsinit", "internal/runtime", "internal/shim", "internal/state", "internal/cgroup", "internal/layer", "internal/engine", "internal/seccomp", "internal/hello", "internal/host", "internal/spec", "internal/cli/term", "internal/pull", "internal/download", "internal/volume", "internal/archive", "internal/transfer", "internal/push", "internal/journal"},
+		[]string{"cmd/berth", "cmd/berth-remote", "internal/remote/serve", "internal/sys", "internal/nsinit", "internal/runtime", "internal/shim", "internal/state", "internal/cgroup", "internal/layer", "internal/engine", "internal/seccomp", "internal/hello", "internal/host", "internal/spec", "internal/cli/term", "internal/pull", "internal/download", "internal/volume", "internal/archive", "internal/transfer", "internal/push", "internal/journal", "internal/logs"},
 	},
 	"golang.org/x/term": {
 		"raw mode and the size of the caller's terminal",
@@ -123,7 +126,7 @@ var guests = map[string]guest{
 	},
 	"github.com/docker/go-units": {
 		"sizes and durations as Docker reads and prints them",
-		[]string{"internal/cli", "internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/pull", "internal/engine"},
+		[]string{"internal/cli", "internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/pull", "internal/engine", "internal/logs/logopt"},
 	},
 	"github.com/opencontainers/runtime-spec": {
 		"the OCI bundle: what spec makes and runtime reads",
@@ -154,7 +157,7 @@ var guests = map[string]guest{
 // shimStage is what runs beside and inside every container. It must start in
 // milliseconds and be readable in one evening, so only the standard library
 // and x/sys come along.
-var shimStage = []string{"internal/shim", "internal/nsinit", "internal/journal", "internal/state", "internal/sys", "internal/cgroup"}
+var shimStage = []string{"internal/shim", "internal/nsinit", "internal/state", "internal/sys", "internal/cgroup", "internal/logs", "internal/journal"}
 
 type pkg struct {
 	ImportPath string

@@ -2,13 +2,13 @@ package engine
 
 import (
 	"os"
-	"strconv"
+	"slices"
 	"strings"
 
-	units "github.com/docker/go-units"
 	"golang.org/x/sys/unix"
 
-	"berth/internal/shim"
+	"berth/internal/logs"
+	"berth/internal/logs/logopt"
 	"berth/internal/spec"
 	"berth/internal/state"
 )
@@ -61,14 +61,14 @@ func stopTimeout(r *record) int {
 }
 
 // logOptions reads --log-driver and --log-opt.
-func logOptions(r *record) shim.LogOptions {
+func logOptions(r *record) (logs.Options, error) {
 	c := r.HostConfig.LogConfig
-	o := shim.LogOptions{Off: c.Type == "none"}
-	if size, err := units.RAMInBytes(c.Config["max-size"]); err == nil && size > 0 {
-		o.MaxSize = size
+	o, err := logopt.Resolve(c.Type, c.Config, logopt.Source{
+		ID: r.ID, Name: r.Name, ImageID: r.ImageID, Image: r.Image,
+		Command: slices.Concat(r.Config.Entrypoint, r.Config.Cmd), Labels: r.Config.Labels, Env: r.Config.Env,
+	})
+	if err != nil {
+		return o, &Error{Kind: ErrInvalid, Text: err.Error()}
 	}
-	if n, err := strconv.Atoi(c.Config["max-file"]); err == nil {
-		o.MaxFiles = n
-	}
-	return o
+	return o, nil
 }

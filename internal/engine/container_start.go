@@ -195,7 +195,8 @@ func (e *Engine) plan(r *record, opt StartOptions) (*shim.Plan, *bundle, error) 
 	if err := writeBundle(e.containerDir(r.ID, bundleFile), b); err != nil {
 		return nil, b, err
 	}
-	return e.shimPlan(r, s, prog, b, opt), b, nil
+	p, err := e.shimPlan(r, prog, b, opt)
+	return p, b, err
 }
 
 func (e *Engine) compile(r *record, in *specInput, b *bundle) (*nsinit.Program, error) {
@@ -240,12 +241,13 @@ func (e *Engine) rootfs(r *record) (crt.Rootfs, error) {
 	return root, nil
 }
 
-func (e *Engine) shimPlan(r *record, s *specs.Spec, prog *nsinit.Program, b *bundle, opt StartOptions) *shim.Plan {
+func (e *Engine) shimPlan(r *record, prog *nsinit.Program, b *bundle, opt StartOptions) (*shim.Plan, error) {
+	log, err := logOptions(r)
 	p := &shim.Plan{
 		V: 1, ID: r.ID, Name: r.Name, Root: e.dir.Root(), Program: prog,
 		Namespaces: b.Namespaces, Tty: r.Config.Tty, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce,
 		Restart:    shim.RestartPolicy{Name: string(r.HostConfig.RestartPolicy.Name), Max: r.HostConfig.RestartPolicy.MaximumRetryCount},
-		AutoRemove: r.HostConfig.AutoRemove, StopSignal: stopSignal(r), Cgroup: b.Group, Log: logOptions(r),
+		AutoRemove: r.HostConfig.AutoRemove, StopSignal: stopSignal(r), Cgroup: b.Group, Log: log,
 		Attach: opt.Attach, Stdin: opt.Stdin,
 	}
 	if p.Restart.Name == "no" {
@@ -254,7 +256,7 @@ func (e *Engine) shimPlan(r *record, s *specs.Spec, prog *nsinit.Program, b *bun
 	if p.AutoRemove {
 		p.Volumes = r.Anonymous
 	}
-	return p
+	return p, err
 }
 
 // launchShim starts a shim that waits for its plan on the returned connection.

@@ -6,6 +6,8 @@ import (
 	"sync"
 	"time"
 	"unicode/utf8"
+
+	"berth/internal/logs"
 )
 
 // logger writes Docker's json-file format: one object a line of output, with
@@ -14,7 +16,7 @@ type logger struct {
 	mu      sync.Mutex
 	f       *os.File
 	path    string
-	opt     LogOptions
+	opt     logs.Options
 	size    int64
 	partial [2][]byte
 	line    []byte
@@ -22,8 +24,8 @@ type logger struct {
 
 const maxLine = 16 << 10
 
-func openLog(path string, opt LogOptions) (*logger, error) {
-	if opt.Off {
+func openLog(path string, opt logs.Options) (*logger, error) {
+	if opt.Driver == logs.None {
 		return nil, nil
 	}
 	f, err := os.OpenFile(path, os.O_WRONLY|os.O_CREATE|os.O_APPEND, 0o600)

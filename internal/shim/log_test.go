@@ -9,6 +9,8 @@ import (
 	"testing"
 	"time"
 	"unicode/utf8"
+
+	"berth/internal/logs"
 )
 
 type line struct {
@@ -36,7 +38,7 @@ func readLog(t *testing.T, path string) []line {
 
 func TestLogJoinsPartialLines(t *testing.T) {
 	path := filepath.Join(t.TempDir(), LogFile)
-	l, err := openLog(path, LogOptions{})
+	l, err := openLog(path, logs.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -62,7 +64,7 @@ func TestLogJoinsPartialLines(t *testing.T) {
 
 func TestLogRotates(t *testing.T) {
 	path := filepath.Join(t.TempDir(), LogFile)
-	l, err := openLog(path, LogOptions{MaxSize: 300, MaxFiles: 3})
+	l, err := openLog(path, logs.Options{MaxSize: 300, MaxFiles: 3})
 	if err != nil {
 		t.Fatal(err)
 	}
