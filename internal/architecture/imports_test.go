@@ -59,6 +59,7 @@ var rooms = map[string][]string{
 
 	// processes
 	"internal/shim":    {"internal/nsinit", "internal/cgroup", "internal/journal", "internal/logs", "internal/state", "internal/sys"},
+	"internal/foreign": {"internal/nsinit", "internal/sys"}, // another runtime is entered by a program of ours
 	"internal/runtime": {"internal/nsinit", "internal/sys"},
 	"internal/nsinit":  {"internal/sys"},
 
@@ -106,7 +107,33 @@ type guest struct {
 var guests = map[string]guest{
 	"golang.org/x/sys": {
 		"Linux calls and constants that the standard library lacks",
-		[]string{"cmd/berth", "cmd/berth-remote", "internal/remote/serve", "internal/sys", "internal/nsinit", "internal/runtime", "internal/shim", "internal/state", "internal/cgroup", "internal/layer", "internal/engine", "internal/seccomp", "internal/hello", "internal/host", "internal/spec", "internal/cli/term", "internal/pull", "internal/download", "internal/volume", "internal/archive", "internal/transfer", "internal/push", "internal/journal", "internal/logs"},
+		[]string{
+			"cmd/berth",
+			"cmd/berth-remote",
+			"internal/archive",
+			"internal/cgroup",
+			"internal/cli/term",
+			"internal/download",
+			"internal/engine",
+			"internal/foreign",
+			"internal/hello",
+			"internal/host",
+			"internal/journal",
+			"internal/layer",
+			"internal/logs",
+			"internal/nsinit",
+			"internal/pull",
+			"internal/push",
+			"internal/remote/serve",
+			"internal/runtime",
+			"internal/seccomp",
+			"internal/shim",
+			"internal/spec",
+			"internal/state",
+			"internal/sys",
+			"internal/transfer",
+			"internal/volume",
+		},
 	},
 	"golang.org/x/term": {
 		"raw mode and the size of the caller's terminal",

@@ -34,6 +34,15 @@ type Config struct {
 	KeepBlobs bool
 	// DataRoot is where everything is kept; empty chooses the account's own.
 	DataRoot string
+	// Runtimes are other OCI runtimes under the names that --runtime knows
+	// them by.
+	Runtimes map[string]Runtime
+}
+
+// Runtime is another OCI runtime.
+type Runtime struct {
+	Path string   `json:"path"` // of its program; a bare name is looked up in PATH
+	Args []string `json:"runtimeArgs"`
 }
 
 const systemConfig = "/etc/berth/config.json"
@@ -194,8 +203,10 @@ func (c *Config) set(key string, raw json.RawMessage) error {
 			return fmt.Errorf("data-root is %q, but must be an absolute path", s)
 		}
 		c.DataRoot = s
+	case "runtimes":
+		return setRuntimes(&c.Runtimes, key, raw)
 	default:
-		return fmt.Errorf("unknown key %q (known: registry-mirrors, mirrors, insecure-registries, proxies, storage, keep-blobs, data-root)", key)
+		return fmt.Errorf("unknown key %q (known: registry-mirrors, mirrors, insecure-registries, proxies, storage, keep-blobs, data-root, runtimes)", key)
 	}
 	return nil
 }
@@ -224,6 +235,25 @@ func setProxies(dst *map[string]string, key string, raw json.RawMessage) error {
 		scheme, rest, ok := strings.Cut(proxy, "://")
 		if proxy != "direct" && (!ok || rest == "" || scheme != "http" && scheme != "https" && scheme != "socks5") {
 			return fmt.Errorf("%s: %q must be \"direct\" or begin with http://, https:// or socks5://", key, proxy)
+		}
+	}
+	*dst = m
+	return nil
+}
+
+func setRuntimes(dst *map[string]Runtime, key string, raw json.RawMessage) error {
+	var m map[string]Runtime
+	if err := decodeValue(&m, key, raw, `an object of programs, as in {"gvisor": {"path": "/usr/bin/runsc", "runtimeArgs": ["--network=host"]}}`); err != nil {
+		return err
+	}
+	for name, r := range m {
+		switch {
+		case name == "" || strings.Contains(name, "/"):
+			return fmt.Errorf("%s: %q is not a name", key, name)
+		case name == "berth" || name == "runc" || name == "nvidia":
+			return fmt.Errorf("%s: the name %q is berth's own", key, name)
+		case r.Path == "":
+			return fmt.Errorf("%s: %s has no path", key, name)
 		}
 	}
 	*dst = m
