@@ -34,13 +34,26 @@ const (
 	blkio   = "blkio"
 	devices = "devices"
 	freezer = "freezer"
+
+	// For OCI runtimes alone.
+	hugetlb = "hugetlb"
+	rdma    = "rdma"
+	netCls  = "net_cls"  // version 1 only
+	netPrio = "net_prio" // version 1 only
+	// nameSystemd is a tree of version 1 without a controller, with which
+	// systemd keeps track of processes.
+	nameSystemd = "name=systemd"
 )
 
 // Facts is what [Prepare] has to know of the machine and of the groups that the
 // calling process is in.
 type Facts struct {
-	Mode   Mode
-	UID    int
+	Mode Mode
+	UID  int
+	// Strict makes a limit that cannot be had an error, as OCI runtimes are
+	// expected to, instead of a warning. What this generation of control
+	// groups knows no word for stays a warning.
+	Strict bool
 	v2     tree              // version 2: zero when not mounted
 	inHere []string          // the controllers at the root of the version 2 tree
 	own    map[string]string // version 1: the calling process's group by controller
@@ -106,7 +119,7 @@ func (f *Facts) find(root, self string, fsType func(string) int64) {
 			continue
 		}
 		for name := range strings.SplitSeq(part[1], ",") {
-			if f.Mode == V2 || name == "" || strings.HasPrefix(name, "name=") {
+			if f.Mode == V2 || name == "" || strings.HasPrefix(name, "name=") && name != nameSystemd {
 				continue
 			}
 			f.own[name] = own
@@ -131,7 +144,7 @@ func (f Facts) v1(controller string) (tree, bool) {
 	if !ok {
 		return tree{}, false
 	}
-	dir := filepath.Join(f.root, controller)
+	dir := filepath.Join(f.root, strings.TrimPrefix(controller, "name="))
 	if f.fsType(dir) != unix.CGROUP_SUPER_MAGIC {
 		return tree{}, false
 	}

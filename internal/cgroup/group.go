@@ -1,6 +1,7 @@
 package cgroup
 
 import (
+	"cmp"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -42,9 +43,9 @@ func Prepare(id, parent string, l Limits, f Facts) (*Group, []string, error) {
 			continue
 		}
 		g.Dirs = append(g.Dirs, dir)
-		f.adopt(g, p, dir, refused)
+		f.adopt(g, p, dir, []string{memory, pids}, refused)
 	}
-	warnings, err := g.limit(l, refused)
+	warnings, err := g.limit(l, f, refused)
 	if err != nil {
 		return nil, nil, errors.Join(err, g.Remove())
 	}
@@ -52,15 +53,18 @@ func Prepare(id, parent string, l Limits, f Facts) (*Group, []string, error) {
 }
 
 // adopt notes which controllers a new directory holds, after what they need to
-// work there.
-func (f Facts) adopt(g *Group, p place, dir string, refused map[string]string) {
+// work there. In version 2 those in welcome are switched on as well: nobody
+// asked for them by a limit, but they count what is used.
+func (f Facts) adopt(g *Group, p place, dir string, welcome []string, refused map[string]string) {
 	have := p.controllers
 	if p.v2 {
 		g.V2 = dir
-		// Those for statistics are welcome but nobody asked for them.
 		want := slices.DeleteFunc(slices.Clone(p.controllers), func(c string) bool { return c == devices })
-		for _, c := range []string{memory, pids} {
-			if slices.Contains(f.inHere, c) && !slices.Contains(want, c) {
+		for _, c := range welcome {
+			if c == v2Name(blkio) {
+				c = blkio
+			}
+			if slices.Contains(f.inHere, v2Name(c)) && !slices.Contains(want, c) {
 				want = append(want, c)
 			}
 		}
@@ -93,7 +97,7 @@ func (g *Group) DevicesGuarded() bool { return g.Control[devices] != "" }
 
 // limit writes the limits into the files, and where that is impossible returns
 // warnings.
-func (g *Group) limit(l Limits, refused map[string]string) ([]string, error) {
+func (g *Group) limit(l Limits, f Facts, refused map[string]string) ([]string, error) {
 	var warnings []string
 	warned := map[string]bool{}
 	warn := func(s setting, why string) {
@@ -101,6 +105,9 @@ func (g *Group) limit(l Limits, refused map[string]string) ([]string, error) {
 			warned[s.option] = true
 			warnings = append(warnings, s.option+" has no effect: "+why)
 		}
+	}
+	if err := l.Check(); err != nil {
+		return nil, err
 	}
 	todo := l.settings(g.isV2)
 	for retry := false; len(todo) > 0; retry = true {
@@ -112,6 +119,8 @@ func (g *Group) limit(l Limits, refused map[string]string) ([]string, error) {
 				later = append(later, s)
 			case err != nil:
 				return nil, err
+			case why != "" && f.Strict && s.file != "" && !s.implied:
+				return nil, fmt.Errorf("cannot set %s to %s: %s", s.file, s.value, why)
 			case why != "":
 				warn(s, why)
 			}
@@ -124,7 +133,9 @@ func (g *Group) limit(l Limits, refused map[string]string) ([]string, error) {
 			delete(g.Control, devices)
 			refused[devices] = err.Error()
 		}
-		if !g.DevicesGuarded() {
+		if !g.DevicesGuarded() && f.Strict && f.UID == 0 {
+			return nil, fmt.Errorf("cannot confine the container to its device nodes: %s", refused[devices])
+		} else if !g.DevicesGuarded() && !f.Strict {
 			warnings = append(warnings, "device nodes are not guarded: "+refused[devices])
 		}
 	}
@@ -135,10 +146,15 @@ func (g *Group) limit(l Limits, refused map[string]string) ([]string, error) {
 // error where the kernel refuses the value.
 func (g *Group) set(s setting, refused map[string]string) (why string, err error) {
 	dir, ok := g.Control[s.controller]
-	if !ok {
-		return refused[s.controller], nil
+	if s.controller == core {
+		dir, ok = g.V2, g.V2 != ""
 	}
-	if s.file == "" {
+	switch {
+	case s.unified && dir != g.V2:
+		return "it is a file of cgroup version 2, which has no " + v2Name(s.controller) + " controller here", nil
+	case !ok && (refused[s.controller] != "" || s.controller == core):
+		return cmp.Or(refused[s.controller], "there is no cgroup version 2 here"), nil
+	case s.file == "":
 		return "cgroup version 2 has no such limit", nil
 	}
 	err = s.write(dir)
@@ -147,6 +163,8 @@ func (g *Group) set(s setting, refused map[string]string) (why string, err error
 		return "", nil
 	case errors.Is(err, fs.ErrNotExist):
 		return noFile(s), nil
+	case errors.Is(err, unix.ENOTSUP):
+		return "this kernel has given up that limit", nil
 	case errors.Is(err, fs.ErrPermission), errors.Is(err, unix.EROFS):
 		return "this account may not write " + filepath.Join(dir, s.file), nil
 	}
@@ -173,6 +191,12 @@ func (s setting) failed(dir string, err error) error {
 
 // write puts the value into its file below dir.
 func (s setting) write(dir string) error {
+	if s.check {
+		want, err := strconv.ParseUint(s.value, 10, 64)
+		if used, ok := readUint(filepath.Join(dir, "memory.current")); ok && err == nil && used > want {
+			return fmt.Errorf("rejecting memory limit %d < usage %d", want, used)
+		}
+	}
 	if s.controller == cpuset {
 		if err := checkCpuset(s, filepath.Dir(dir)); err != nil {
 			return err
@@ -219,7 +243,7 @@ func (g *Group) Update(l Limits, f Facts) ([]string, error) {
 		for _, c := range l.controllers() {
 			refused[c] = "the container has no control group, as none could be made when it started"
 		}
-		return g.limit(l, refused)
+		return g.limit(l, f, refused)
 	}
 	refused := map[string]string{}
 	want := slices.DeleteFunc(l.controllers(), func(c string) bool { return g.Control[c] != "" })
@@ -231,9 +255,9 @@ func (g *Group) Update(l Limits, f Facts) ([]string, error) {
 			}
 			continue
 		}
-		f.adopt(g, p, dir, refused)
+		f.adopt(g, p, dir, []string{memory, pids}, refused)
 	}
-	return g.limit(l, refused)
+	return g.limit(l, f, refused)
 }
 
 // add gives the group a directory in one more tree and moves its processes

@@ -11,7 +11,7 @@ import (
 // nothing; -1 lifts a limit that is there (see [Group.Update]).
 type Limits struct {
 	Memory            int64 // bytes
-	MemorySwap        int64 // bytes of memory and swap together; 0: twice the memory
+	MemorySwap        int64 // bytes of memory and swap together; 0: twice the memory, or nothing (PlainSwap)
 	MemoryReservation int64 // bytes left alone when memory is short
 	MemorySwappiness  *int64
 	OOMKillDisable    bool
@@ -33,6 +33,8 @@ type Limits struct {
 	WriteBps          []Throttle
 	ReadIOps          []Throttle
 	WriteIOps         []Throttle
+
+	Rare // what OCI runtimes are asked for and Docker's command line is not
 
 	// Devices are the device nodes the container may use. Without any
 	// rule all are allowed, with one every other is refused. Only root can
@@ -64,6 +66,8 @@ type setting struct {
 	value      string
 	implied    bool // not asked for by name: no warning when impossible
 	base       base // what value is completed with when it is written
+	unified    bool // a file of version 2, named by the caller
+	check      bool // refuse a memory limit below what is in use
 }
 
 // base says which value in force a setting builds on: version 2 folds two
@@ -84,7 +88,7 @@ func set(controller, option, file, value string) setting {
 func (l Limits) controllers() []string {
 	var out []string
 	for _, s := range l.settings(func(string) bool { return false }) {
-		if !slices.Contains(out, s.controller) {
+		if s.controller != core && !slices.Contains(out, s.controller) {
 			out = append(out, s.controller)
 		}
 	}
@@ -104,7 +108,8 @@ func (l Limits) settings(v2 func(controller string) bool) []setting {
 	if l.PidsLimit != 0 {
 		out = append(out, set(pids, "--pids-limit", "pids.max", orMax(l.PidsLimit)))
 	}
-	return append(out, l.blkioSettings(v2(blkio))...)
+	out = append(out, l.blkioSettings(v2(blkio))...)
+	return append(out, l.Rare.settings(v2)...)
 }
 
 func (l Limits) memorySettings(v2 bool) []setting {
@@ -118,9 +123,10 @@ func (l Limits) memorySettings(v2 bool) []setting {
 	}
 	if l.Memory != 0 {
 		add("--memory", "memory.limit_in_bytes", itoa(l.Memory), "memory.max", orMax(l.Memory))
+		out[0].check = v2 && l.CheckBeforeUpdate && l.Memory > 0
 	}
 	swap, implied := l.MemorySwap, false
-	if swap == 0 && l.Memory > 0 && l.Memory <= math.MaxInt64/2 {
+	if swap == 0 && !l.PlainSwap && l.Memory > 0 && l.Memory <= math.MaxInt64/2 {
 		swap, implied = 2*l.Memory, true
 	}
 	if swap != 0 {

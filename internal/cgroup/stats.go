@@ -143,21 +143,6 @@ func (g *Group) blockStats(s *Stats) {
 	}
 }
 
-// OOMKilled reports whether the kernel has ended a process of the container for
-// want of memory. It must be asked before the group is removed. Without a
-// memory controller nobody knows, and the answer is no.
-func (g *Group) OOMKilled() bool {
-	dir, ok := g.Control[memory]
-	if !ok {
-		return false
-	}
-	file := "memory.oom_control"
-	if g.isV2(memory) {
-		file = "memory.events"
-	}
-	return readPairs(filepath.Join(dir, file))["oom_kill"] > 0
-}
-
 // procTimes returns a process's time in user and in kernel mode in ns.
 func procTimes(pid int) (user, system uint64) {
 	b, err := os.ReadFile("/proc/" + strconv.Itoa(pid) + "/stat")
