@@ -44,6 +44,7 @@ var rooms = map[string][]string{
 		"internal/engine", "internal/store", "internal/layer", "internal/state",
 	},
 	"internal/engine": {
+		"internal/roster", // the containers' records, found, read and listed
 		"internal/shim", "internal/runtime", "internal/nsinit",
 		"internal/spec", "internal/seccomp", "internal/layer", "internal/store", "internal/cgroup",
 		"internal/registry/ref", "internal/registry/platform", // not registry: that links net/http
@@ -56,6 +57,8 @@ var rooms = map[string][]string{
 		"internal/logs", "internal/logs/logopt", // reading logs; what --log-opt means
 		"internal/state", "internal/sys",
 	},
+
+	"internal/roster": {"internal/shim", "internal/filter", "internal/state"}, // shim: the status it writes
 
 	// processes
 	"internal/shim":    {"internal/nsinit", "internal/cgroup", "internal/journal", "internal/logs", "internal/state", "internal/sys"},
@@ -125,6 +128,7 @@ var guests = map[string]guest{
 			"internal/pull",
 			"internal/push",
 			"internal/remote/serve",
+			"internal/roster",
 			"internal/runtime",
 			"internal/seccomp",
 			"internal/shim",
@@ -149,7 +153,7 @@ var guests = map[string]guest{
 	},
 	"github.com/moby/moby/api": {
 		"Docker's own vocabulary, stored and printed as it is",
-		[]string{"internal/commit", "internal/cli", "internal/cli/opts", "internal/engine", "internal/pull", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
+		[]string{"internal/commit", "internal/cli", "internal/cli/opts", "internal/engine", "internal/roster", "internal/pull", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
 	},
 	"github.com/docker/go-units": {
 		"sizes and durations as Docker reads and prints them",
@@ -161,7 +165,7 @@ var guests = map[string]guest{
 	},
 	"github.com/moby/docker-image-spec": {
 		"the image configuration as Docker writes it, part of its API types",
-		[]string{"internal/commit", "internal/store", "internal/engine", "internal/change"},
+		[]string{"internal/commit", "internal/store", "internal/roster", "internal/change"},
 	},
 	"github.com/opencontainers/image-spec": {
 		"descriptors and platforms, part of Docker's API types",

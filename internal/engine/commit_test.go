@@ -7,6 +7,7 @@ import (
 	"strings"
 	"testing"
 
+	"berth/internal/roster"
 	"berth/internal/transfer"
 )
 
@@ -52,10 +53,10 @@ func TestReadWhileRemoved(t *testing.T) {
 	}
 	f := &Files{Session: transfer.Local(root), still: func(err error) error { return e.stillThere(id, err) }}
 	defer f.Close()
-	if err := f.StreamOut(t.Context(), "/"+recordFile, &removing{}, CopyOptions{}); err != nil {
+	if err := f.StreamOut(t.Context(), "/"+roster.RecordFile, &removing{}, CopyOptions{}); err != nil {
 		t.Error(err)
 	}
-	if err := f.StreamOut(t.Context(), "/"+recordFile, &removing{t, e, id}, CopyOptions{}); !errors.Is(err, ErrNotFound) {
+	if err := f.StreamOut(t.Context(), "/"+roster.RecordFile, &removing{t, e, id}, CopyOptions{}); !errors.Is(err, ErrNotFound) {
 		t.Errorf("copied while it was removed: %v", err)
 	}
 }

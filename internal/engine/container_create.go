@@ -3,18 +3,15 @@ package engine
 import (
 	"context"
 	"errors"
-	"fmt"
-	"math/rand/v2"
 	"os"
 	"strings"
 	"time"
 
-	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/container"
 
 	"berth/internal/layer"
+	"berth/internal/roster"
 	"berth/internal/spec"
-	"berth/internal/state"
 	"berth/internal/store"
 )
 
@@ -42,7 +39,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, opt CreateOptions) (Create
 func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []string, error) {
 	if opt.Name != "" {
 		opt.Name = strings.TrimPrefix(opt.Name, "/")
-		if err := checkName(opt.Name); err != nil {
+		if err := roster.CheckName(opt.Name); err != nil {
 			return nil, nil, err
 		}
 	}
@@ -50,11 +47,11 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 	if opt.HostConfig != nil {
 		hc = *opt.HostConfig
 	}
-	mergeImage(&cfg, &img.Config.Config)
+	roster.Complete(&cfg, &img.Config.Config)
 	if len(cfg.Entrypoint)+len(cfg.Cmd) == 0 {
 		return nil, nil, &Error{Kind: ErrInvalid, Text: "no command specified: the image names none, give one after the image"}
 	}
-	warnings, err := settleNetwork(&cfg, &hc)
+	warnings, err := roster.SettleNetwork(&cfg, &hc)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -70,17 +67,17 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 		return nil, nil, &Error{Kind: ErrInvalid, Text: err.Error()}
 	}
 	r := &record{
-		V: 1, ID: newID(), Name: opt.Name, Created: time.Now().UTC(), Image: opt.Config.Image,
+		V: 1, ID: roster.NewID(), Name: opt.Name, Created: time.Now().UTC(), Image: opt.Config.Image,
 		ImageID: img.ID, Layers: img.Layers, Driver: e.driver(img.Layers), Platform: img.Platform().String(),
 		Run: opt.run, Config: &cfg, HostConfig: &hc,
 	}
-	r.nameHost(e)
+	e.nameHost(r)
 	return r, warnings, nil
 }
 
 // nameHost gives the container a host name: that of the host, or of the
 // container, whose network it shares, else the beginning of its ID.
-func (r *record) nameHost(e *Engine) {
+func (e *Engine) nameHost(r *record) {
 	if r.Config.Hostname != "" {
 		return
 	}
@@ -143,135 +140,16 @@ func (e *Engine) place(ctx context.Context, r *record, name string, img store.Im
 	if _, err := e.stack(r.Layers); err != nil {
 		return err
 	}
-	if err := e.claimName(r, name); err != nil {
+	if err := e.roster.Claim(r, name); err != nil {
 		return err
 	}
-	if err := e.writeRecord(tmp.Path("c"), r); err != nil {
-		e.names().Release(r.Name, r.ID)
+	if err := e.roster.Write(tmp.Path("c"), r); err != nil {
+		e.roster.Names().Release(r.Name, r.ID)
 		return err
 	}
 	if err := os.Rename(tmp.Path("c"), e.containerDir(r.ID)); err != nil {
-		e.names().Release(r.Name, r.ID)
+		e.roster.Names().Release(r.Name, r.ID)
 		return err
 	}
 	return nil
-}
-
-// writeRecord syncs the record of a container that is meant to last.
-func (e *Engine) writeRecord(dir string, r *record) error {
-	b, err := marshalRecord(r)
-	if err != nil {
-		return err
-	}
-	write := state.WriteFile
-	if r.HostConfig.AutoRemove {
-		write = state.WriteVolatile
-	}
-	return write(dir+"/"+recordFile, b, 0o600)
-}
-
-// claimName takes the asked name, or makes one up.
-func (e *Engine) claimName(r *record, name string) error {
-	names := e.names()
-	if name != "" {
-		r.Name = name
-		err := names.Claim(name, r.ID)
-		var used *state.NameInUseError
-		if errors.As(err, &used) {
-			e.sweepNames() // a killed rename may hold it
-			err = names.Claim(name, r.ID)
-		}
-		if errors.As(err, &used) {
-			return &Error{Kind: ErrConflict, Text: fmt.Sprintf("Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", "/"+name, used.ID)}
-		}
-		return err
-	}
-	for i := range 100 {
-		r.Name = madeUpName(i > 10)
-		err := names.Claim(r.Name, r.ID)
-		var used *state.NameInUseError
-		if !errors.As(err, &used) {
-			return err
-		}
-	}
-	return errors.New("cannot find a free name: give one with --name")
-}
-
-// madeUpName joins a quality and something of the sea.
-func madeUpName(numbered bool) string {
-	qualities := strings.Fields("able amber bold brave brisk calm clear clever crisp deep eager early even fair fast fine firm " +
-		"fresh gentle glad golden grand happy hardy jolly keen kind light lively lucky merry mild neat noble proud quick quiet " +
-		"ready silver smart snug sound steady still stout sunny sure swift tidy true trusty vivid warm wise witty")
-	things := strings.Fields("anchor bay beacon bow breeze brig buoy cape capstan cutter deck dinghy dock dolphin ferry fjord gale " +
-		"galley gannet gull harbor haven heron hull inlet island jetty keel ketch lagoon lantern lighthouse lugger mast mole " +
-		"moor osprey otter pearl pelican pier pilot port prow quay rudder sail schooner seal skiff sloop spar tern tide trawler " +
-		"tug wave wharf yawl")
-	name := qualities[rand.IntN(len(qualities))] + "_" + things[rand.IntN(len(things))]
-	if numbered {
-		name += fmt.Sprint(rand.IntN(1000))
-	}
-	return name
-}
-
-// mergeImage fills what the request leaves open, by Docker's rules.
-func mergeImage(c *container.Config, img *dockerspec.DockerOCIImageConfig) {
-	if c.User == "" {
-		c.User = img.User
-	}
-	if c.WorkingDir == "" {
-		c.WorkingDir = img.WorkingDir
-	}
-	if c.StopSignal == "" {
-		c.StopSignal = img.StopSignal
-	}
-	if len(c.Entrypoint) == 0 && c.Entrypoint == nil {
-		if len(c.Cmd) == 0 {
-			c.Cmd = img.Cmd
-		}
-		c.Entrypoint = img.Entrypoint
-	} else if len(c.Entrypoint) == 1 && c.Entrypoint[0] == "" {
-		c.Entrypoint = nil // --entrypoint "" takes the image's away
-	}
-	c.Env = mergeEnv(img.Env, c.Env)
-	c.Labels = mergeMap(img.Labels, c.Labels)
-	c.Volumes = mergeMap(img.Volumes, c.Volumes)
-	if c.Healthcheck == nil {
-		c.Healthcheck = img.Healthcheck
-	}
-	mergePorts(c, img.ExposedPorts)
-}
-
-// mergeEnv keeps the image's order and lets the request replace by key.
-func mergeEnv(base, over []string) []string {
-	var out []string
-	for _, kv := range base {
-		if !hasKey(over, kv) {
-			out = append(out, kv)
-		}
-	}
-	return append(out, over...)
-}
-
-func hasKey(list []string, kv string) bool {
-	key, _, _ := strings.Cut(kv, "=")
-	for _, o := range list {
-		if k, _, _ := strings.Cut(o, "="); k == key {
-			return true
-		}
-	}
-	return false
-}
-
-func mergeMap[V any](base, over map[string]V) map[string]V {
-	if len(base) == 0 {
-		return over
-	}
-	out := make(map[string]V, len(base)+len(over))
-	for k, v := range base {
-		out[k] = v
-	}
-	for k, v := range over {
-		out[k] = v
-	}
-	return out
 }

@@ -6,6 +6,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"berth/internal/roster"
 	crt "berth/internal/runtime"
 	"berth/internal/shim"
 	"berth/internal/spec"
@@ -40,7 +41,7 @@ func (e *Engine) ContainerExec(ctx context.Context, ref string, opt ExecOptions)
 		}
 		return "", nil, startError(err, opt.Cmd)
 	}
-	execID := newID()
+	execID := roster.NewID()
 	if opt.Detach {
 		c.Close()
 		return execID, nil, nil

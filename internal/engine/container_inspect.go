@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/storage"
 
 	"berth/internal/layer"
+	"berth/internal/roster"
 	"berth/internal/shim"
 )
 
@@ -40,7 +41,7 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string) (container.In
 	if out.Mounts == nil {
 		out.Mounts = []container.MountPoint{}
 	}
-	out.NetworkSettings = &container.NetworkSettings{Ports: network.PortMap{}, Networks: networksOf(r)}
+	out.NetworkSettings = &container.NetworkSettings{Ports: network.PortMap{}, Networks: roster.Networks(r)}
 	if r.HostConfig.NetworkMode != "host" {
 		for p := range r.Config.ExposedPorts {
 			out.NetworkSettings.Ports[p] = nil

@@ -1,65 +1,13 @@
 package engine
 
 import (
-	"encoding/json"
 	"fmt"
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
 
 	"berth/internal/shim"
 )
-
-func marshalRecord(r *record) ([]byte, error) {
-	b, err := json.Marshal(r)
-	return append(b, '\n'), err
-}
-
-func mergePorts(c *container.Config, exposed map[string]struct{}) {
-	for text := range exposed {
-		p, err := network.ParsePort(text)
-		if err != nil {
-			continue // an image's oddity is no reason not to run it
-		}
-		if c.ExposedPorts == nil {
-			c.ExposedPorts = network.PortSet{}
-		}
-		c.ExposedPorts[p] = struct{}{}
-	}
-}
-
-// settleNetwork decides the network of a container. There are no bridges yet:
-// without --network a container uses the host's network, where a published
-// port that keeps its number works by nature and one that changes cannot.
-func settleNetwork(cfg *container.Config, hc *container.HostConfig) ([]string, error) {
-	mode := string(hc.NetworkMode)
-	switch {
-	case mode == "host":
-		if len(hc.PortBindings) > 0 {
-			hc.PortBindings = nil
-			return []string{"Published ports are discarded when using host network mode"}, nil
-		}
-	case mode == "", mode == "default", mode == "bridge":
-		hc.NetworkMode = "default"
-		for p, bindings := range hc.PortBindings {
-			for _, b := range bindings {
-				if b.HostPort != "" && b.HostPort != fmt.Sprint(p.Num()) {
-					return nil, &Error{Kind: ErrNotSupported, Text: fmt.Sprintf("cannot publish %s as %s: containers share the host's network in this version, so a port keeps its number: use -p %d:%d, or let the program listen on %s",
-						p, b.HostPort, p.Num(), p.Num(), b.HostPort)}
-				}
-			}
-		}
-		return nil, nil
-	case mode == "none", strings.HasPrefix(mode, "container:"):
-		if len(hc.PortBindings) > 0 && mode != "none" {
-			return nil, &Error{Kind: ErrInvalid, Text: "conflicting options: port publishing and the container type network mode"}
-		}
-	default:
-		return nil, &Error{Kind: ErrNotFound, Text: fmt.Sprintf("network %s not found: this version knows host, none and container:NAME", mode)}
-	}
-	return nil, nil
-}
 
 // settleModes turns the names in container:NAME into IDs and checks that what
 // is to be shared can be.

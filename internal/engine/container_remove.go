@@ -4,8 +4,6 @@ import (
 	"context"
 	"errors"
 	"fmt"
-	"os"
-	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -113,7 +111,7 @@ func (e *Engine) discard(id string, volumes bool) error {
 			return err
 		}
 	}
-	if err := e.names().Release(r.Name, id); err != nil {
+	if err := e.roster.Names().Release(r.Name, id); err != nil {
 		return err
 	}
 	return e.dropLayers(r.ImageID)
@@ -151,14 +149,14 @@ func (e *Engine) Sweep(ctx context.Context) error {
 	if _, err := e.dir.Sweep(); err != nil {
 		return err
 	}
-	ids, err := e.containerIDs()
+	ids, err := e.roster.IDs()
 	if err != nil {
 		return err
 	}
 	for _, id := range ids {
 		e.sweepContainer(id)
 	}
-	e.sweepNames()
+	e.roster.SweepNames()
 	if facts, err := cgroup.Detect(); err == nil {
 		cgroup.Sweep(facts, e.containerExists)
 	}
@@ -187,41 +185,9 @@ func (e *Engine) sweepContainer(id string) {
 	e.settle(tx, id, st)
 }
 
-// sweepAlias removes a name that a killed rename has claimed or not released:
-// the record says which name counts.
-func (e *Engine) sweepAlias(names *state.Names, name string) {
-	id, err := names.Lookup(name)
-	if err != nil || names.Claimed(name) {
-		return
-	}
-	tx, err := state.TryLock(e.containerDir(id, lockFile))
-	if err != nil {
-		return // it is being renamed
-	}
-	defer tx.Unlock()
-	if r, _, err := e.load(id); err == nil && r.Name != name {
-		names.Release(name, id)
-	}
-}
-
 // abandoned reports whether a --rm container was made by a `run` that was
 // killed before it could start it: its name's claimer is dead.
 func (e *Engine) abandoned(id string) bool {
 	r, _, err := e.load(id)
-	return err == nil && r.Run && !e.names().Claimed(r.Name)
-}
-
-// sweepNames removes names whose container is gone.
-func (e *Engine) sweepNames() {
-	entries, err := os.ReadDir(e.dir.Path("names"))
-	if err != nil {
-		return
-	}
-	names := e.names()
-	for _, d := range entries {
-		if !strings.HasPrefix(d.Name(), ".") {
-			names.Clear(d.Name())
-			e.sweepAlias(names, d.Name())
-		}
-	}
+	return err == nil && r.Run && !e.roster.Names().Claimed(r.Name)
 }

@@ -154,7 +154,7 @@ func (e *Engine) withoutOverlay(r *record) (*shim.Conn, error) {
 	if err := e.materialize(r.Layers, e.containerDir(r.ID, rootfsDir)); err != nil {
 		return nil, err
 	}
-	if err := e.writeRecord(e.containerDir(r.ID), r); err != nil {
+	if err := e.roster.Write(e.containerDir(r.ID), r); err != nil {
 		return nil, err
 	}
 	return e.launchShim()

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"berth/internal/roster"
 	"berth/internal/shim"
 	"berth/internal/spec"
 )
@@ -187,7 +188,7 @@ func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
 	if name == "" {
 		return &Error{Kind: ErrInvalid, Text: "Neither old nor new names may be empty"}
 	}
-	if err := checkName(name); err != nil {
+	if err := roster.CheckName(name); err != nil {
 		return err
 	}
 	id, err := e.find(ref)
@@ -207,12 +208,12 @@ func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
 	if old == name {
 		return &Error{Kind: ErrInvalid, Text: "Renaming a container with the same name as its current name"}
 	}
-	if err := e.claimName(r, name); err != nil {
+	if err := e.roster.Claim(r, name); err != nil {
 		return err
 	}
-	if err := e.writeRecord(e.containerDir(id), r); err != nil {
-		e.names().Release(name, id)
+	if err := e.roster.Write(e.containerDir(id), r); err != nil {
+		e.roster.Names().Release(name, id)
 		return err
 	}
-	return e.names().Release(old, id)
+	return e.roster.Names().Release(old, id)
 }

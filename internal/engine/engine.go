@@ -9,10 +9,9 @@
 package engine
 
 import (
-	"errors"
-
 	"berth/internal/config"
 	"berth/internal/host"
+	"berth/internal/roster"
 	"berth/internal/state"
 	"berth/internal/store"
 )
@@ -31,20 +30,11 @@ type Options struct {
 type Engine struct {
 	dir    *state.Dir
 	images *store.Store
+	roster *roster.Set
 	config config.Config
 	host   host.Host
 	remote Remote
 }
-
-// Errors that callers tell apart. Each is wrapped by a message that names the
-// object.
-var (
-	ErrNotFound     = errors.New("not found")
-	ErrConflict     = errors.New("conflict")
-	ErrInvalid      = errors.New("invalid argument")
-	ErrNotRunning   = errors.New("not running")
-	ErrNotSupported = errors.New("not supported")
-)
 
 // Open opens the data root, and makes it when it is missing.
 func Open(opt Options) (*Engine, error) {
@@ -67,7 +57,7 @@ func Open(opt Options) (*Engine, error) {
 	if opt.Later != nil {
 		dir.RemoveLater(func(name string) error { return opt.Later(root, name) })
 	}
-	return &Engine{dir: dir, images: store.Open(dir), config: cfg, host: h, remote: opt.Remote}, nil
+	return &Engine{dir: dir, images: store.Open(dir), roster: roster.Open(dir), config: cfg, host: h, remote: opt.Remote}, nil
 }
 
 // Root returns the data root.

@@ -8,18 +8,22 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/internal/host"
+	"berth/internal/roster"
 	"berth/internal/shim"
 )
 
 // Error is a sentence for people with a kind for programs.
-type Error struct {
-	Kind error // ErrNotFound, ErrConflict, …
-	Text string
-}
+type Error = roster.Error
 
-func (e *Error) Error() string { return e.Text }
-
-func (e *Error) Unwrap() error { return e.Kind }
+// Errors that callers tell apart. Each is wrapped by a message that names the
+// object.
+var (
+	ErrNotFound     = roster.ErrNotFound
+	ErrConflict     = roster.ErrConflict
+	ErrInvalid      = roster.ErrInvalid
+	ErrNotRunning   = roster.ErrNotRunning
+	ErrNotSupported = roster.ErrNotSupported
+)
 
 // StartError says that a container's program could not be run. Its code is
 // what a shell would exit with: 126 for what cannot be executed, 127 for what

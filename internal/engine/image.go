@@ -13,6 +13,7 @@ import (
 	"berth/internal/archive"
 	"berth/internal/hello"
 	"berth/internal/registry/ref"
+	"berth/internal/roster"
 	"berth/internal/store"
 )
 
@@ -22,7 +23,7 @@ func noImage(text string) error {
 	name := text
 	if r, err := ref.Parse(text); err == nil {
 		name = r.Familiar()
-	} else if !isHex(strings.TrimPrefix(text, "sha256:")) {
+	} else if !roster.IsHex(strings.TrimPrefix(text, "sha256:")) {
 		return &Error{Kind: ErrInvalid, Text: err.Error()}
 	}
 	return &Error{Kind: ErrNotFound, Text: "No such image: " + name}

@@ -7,6 +7,7 @@ import (
 
 	"github.com/moby/moby/api/types/image"
 
+	"berth/internal/filter"
 	"berth/internal/store"
 )
 
@@ -28,7 +29,7 @@ func (e *Engine) ImageList(ctx context.Context, opt ImageListOptions) ([]image.S
 	}
 	users, usersErr := e.imageUsers()
 	shares := e.images.Shares(images)
-	showDangling := opt.All || slices.ContainsFunc(opt.Filters["dangling"], isTrue)
+	showDangling := opt.All || slices.ContainsFunc(opt.Filters["dangling"], filter.True)
 	var out []image.Summary
 	for _, img := range images {
 		if !showDangling && len(img.Names) == 0 || !match(img) {

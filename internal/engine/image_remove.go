@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/moby/api/types/image"
 
+	"berth/internal/filter"
 	"berth/internal/registry/ref"
 	"berth/internal/store"
 )
@@ -36,7 +37,7 @@ type imageUser struct {
 // might need anything, which is an error.
 func (e *Engine) imageUsers() (imageUsers, error) {
 	u := imageUsers{of: map[string][]imageUser{}, layers: map[string]bool{}}
-	ids, err := e.containerIDs()
+	ids, err := e.roster.IDs()
 	if err != nil {
 		return u, err
 	}
@@ -260,7 +261,7 @@ func (e *Engine) ImagePrune(ctx context.Context, all bool, filters map[string][]
 	if err != nil {
 		return rep, imageError("", err)
 	}
-	all = all || slices.ContainsFunc(filters["dangling"], isFalse)
+	all = all || slices.ContainsFunc(filters["dangling"], filter.False)
 	r, err := e.withRemover(func(r *remover) error {
 		r.collect = true
 		images, err := r.c.Images()

@@ -19,6 +19,7 @@ import (
 
 	"berth/internal/hello"
 	"berth/internal/layer"
+	"berth/internal/roster"
 	"berth/internal/shim"
 	"berth/internal/state"
 	"berth/internal/store"
@@ -68,7 +69,7 @@ func withUser(t *testing.T, e *Engine, id string, img store.Image, running bool)
 	if err := os.MkdirAll(e.containerDir(id), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := state.WriteJSON(e.containerDir(id, recordFile), &r); err != nil {
+	if err := state.WriteJSON(e.containerDir(id, roster.RecordFile), &r); err != nil {
 		t.Fatal(err)
 	}
 	if running {
@@ -291,7 +292,7 @@ func TestImageRemoveWithDamagedContainer(t *testing.T) {
 	img := withImage(t, e, "text", day, "a")
 	id := strings.Repeat("ab", 32)
 	withUser(t, e, id, img, false)
-	if err := os.WriteFile(e.containerDir(id, recordFile), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(e.containerDir(id, roster.RecordFile), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
 	if _, err := e.ImageRemove(t.Context(), "a", ImageRemoveOptions{Force: true}); err == nil || !strings.Contains(err.Error(), "abababababab") {

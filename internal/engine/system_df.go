@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/volume"
 
 	"berth/internal/download"
+	"berth/internal/roster"
 	"berth/internal/store"
 	"berth/internal/sys"
 )
@@ -114,7 +115,7 @@ func (e *Engine) DownloadPrune(ctx context.Context, filters map[string][]string)
 	}
 	var until time.Time
 	for _, v := range filters["until"] {
-		if until, err = parseUntil(v); err != nil {
+		if until, err = roster.Until(v); err != nil {
 			return nil, 0, err
 		}
 	}

@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/mount"
 	api "github.com/moby/moby/api/types/volume"
 
+	"berth/internal/roster"
 	"berth/internal/state"
 	"berth/internal/volume"
 )
@@ -65,7 +66,7 @@ func (e *Engine) VolumePrune(ctx context.Context, all bool, filters map[string][
 
 // volumeUsers tells for every volume in use the IDs of its containers.
 func (e *Engine) volumeUsers() (map[string][]string, error) {
-	ids, err := e.containerIDs()
+	ids, err := e.roster.IDs()
 	if err != nil {
 		return nil, err
 	}
@@ -73,7 +74,7 @@ func (e *Engine) volumeUsers() (map[string][]string, error) {
 	users := map[string][]string{}
 	for _, id := range ids {
 		var r record
-		err := state.ReadJSON(e.containerDir(id, recordFile), &r)
+		err := state.ReadJSON(e.containerDir(id, roster.RecordFile), &r)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue // removed meanwhile
 		}

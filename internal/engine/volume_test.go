@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 
+	"berth/internal/roster"
 	"berth/internal/state"
 )
 
@@ -44,7 +45,7 @@ func withContainer(t *testing.T, e *Engine, id string, volumes ...string) {
 	if err := os.MkdirAll(e.containerDir(id), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := state.WriteJSON(e.containerDir(id, recordFile), &r); err != nil {
+	if err := state.WriteJSON(e.containerDir(id, roster.RecordFile), &r); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -70,7 +71,7 @@ func TestVolumesInUse(t *testing.T) {
 	if _, err := e.VolumeCreate(t.Context(), VolumeCreateOptions{Name: "a"}); !errors.Is(err, ErrInvalid) {
 		t.Errorf("too short: %v", err)
 	}
-	put(t, e.containerDir(id, recordFile), "{")
+	put(t, e.containerDir(id, roster.RecordFile), "{")
 	if err := e.VolumeRemove(t.Context(), "free", true); err == nil {
 		t.Error("removed although a container's record is damaged")
 	}

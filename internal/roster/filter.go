@@ -1,4 +1,4 @@
-package engine
+package roster
 
 import (
 	"regexp"
@@ -13,20 +13,23 @@ import (
 	"berth/internal/shim"
 )
 
-// containerFilter compiles Docker's filters to one test.
-func (e *Engine) containerFilter(filters map[string][]string, entries []entry) (func(entry) bool, error) {
-	tests := []func(entry) bool{}
+// Ancestor finds an image for the filter of that name.
+type Ancestor func(name string) (id string, layers []string, ok bool)
+
+// Filter compiles Docker's filters to one test.
+func (s *Set) Filter(filters map[string][]string, entries []Entry, image Ancestor) (func(Entry) bool, error) {
+	tests := []func(Entry) bool{}
 	for key, values := range filters {
-		any := []func(entry) bool{}
+		any := []func(Entry) bool{}
 		for _, v := range values {
-			t, err := e.oneFilter(key, v, entries)
+			t, err := s.oneFilter(key, v, entries, image)
 			if err != nil {
 				return nil, err
 			}
 			any = append(any, t)
 		}
 		every := key == "label" || key == "label!"
-		tests = append(tests, func(en entry) bool {
+		tests = append(tests, func(en Entry) bool {
 			for _, t := range any {
 				if t(en) != every {
 					return !every
@@ -35,7 +38,7 @@ func (e *Engine) containerFilter(filters map[string][]string, entries []entry) (
 			return every
 		})
 	}
-	return func(en entry) bool {
+	return func(en Entry) bool {
 		for _, t := range tests {
 			if !t(en) {
 				return false
@@ -45,15 +48,15 @@ func (e *Engine) containerFilter(filters map[string][]string, entries []entry) (
 	}, nil
 }
 
-func (e *Engine) oneFilter(key, v string, entries []entry) (func(entry) bool, error) {
+func (s *Set) oneFilter(key, v string, entries []Entry, image Ancestor) (func(Entry) bool, error) {
 	switch key {
 	case "id":
-		return func(en entry) bool { return strings.HasPrefix(en.ID, v) }, nil
+		return func(en Entry) bool { return strings.HasPrefix(en.ID, v) }, nil
 	case "name":
 		return nameFilter(v)
 	case "label", "label!":
 		k, val, withValue := strings.Cut(v, "=")
-		return func(en entry) bool {
+		return func(en Entry) bool {
 			got, ok := en.Config.Labels[k]
 			return (ok && (!withValue || got == val)) == (key == "label")
 		}, nil
@@ -61,60 +64,55 @@ func (e *Engine) oneFilter(key, v string, entries []entry) (func(entry) bool, er
 		if err := container.ValidateContainerState(container.ContainerState(v)); err != nil {
 			return nil, &Error{Kind: ErrInvalid, Text: "invalid filter 'status=" + v + "'"}
 		}
-		return func(en entry) bool { return en.st.Phase == v }, nil
+		return func(en Entry) bool { return en.Status.Phase == v }, nil
 	case "exited":
 		n, err := strconv.Atoi(v)
 		if err != nil {
 			return nil, &Error{Kind: ErrInvalid, Text: "invalid filter 'exited=" + v + "'"}
 		}
-		return func(en entry) bool { return en.st.Phase == shim.Exited && en.st.ExitCode == n }, nil
+		return func(en Entry) bool { return en.Status.Phase == shim.Exited && en.Status.ExitCode == n }, nil
 	case "health":
-		return func(entry) bool { return v == "none" }, nil
+		return func(Entry) bool { return v == "none" }, nil
 	case "before", "since":
-		return e.ageFilter(key, v, entries)
+		return s.ageFilter(key, v, entries)
 	case "until":
-		t, err := parseUntil(v)
-		return func(en entry) bool { return en.Created.Before(t) }, err
+		t, err := Until(v)
+		return func(en Entry) bool { return en.Created.Before(t) }, err
 	}
-	return e.useFilter(key, v)
+	return useFilter(key, v, image)
 }
 
 // useFilter tests what a container is made of.
-func (e *Engine) useFilter(key, v string) (func(entry) bool, error) {
+func useFilter(key, v string, image Ancestor) (func(Entry) bool, error) {
 	switch key {
 	case "ancestor":
-		img, err := e.images.Find(v)
-		if err != nil {
-			return func(en entry) bool { return en.Image == v }, nil
+		id, layers, ok := image(v)
+		if !ok {
+			return func(en Entry) bool { return en.Image == v }, nil
 		}
-		return func(en entry) bool {
-			if en.ImageID == img.ID {
-				return true
-			}
-			return e.descends(en.Layers, img.Layers)
-		}, nil
+		return func(en Entry) bool { return en.ImageID == id || descends(en.Layers, layers) }, nil
 	case "volume":
-		return func(en entry) bool {
+		return func(en Entry) bool {
 			return slices.ContainsFunc(en.Mounts, func(m container.MountPoint) bool {
 				return m.Name == v || m.Source == v || m.Destination == v
 			})
 		}, nil
 	case "network":
-		return func(en entry) bool { _, ok := networksOf(en.record)[v]; return ok }, nil
+		return func(en Entry) bool { _, ok := Networks(en.Record)[v]; return ok }, nil
 	case "publish", "expose":
-		return func(en entry) bool { return hasPort(en, key == "publish", v) }, nil
+		return func(en Entry) bool { return hasPort(en, key == "publish", v) }, nil
 	case "isolation", "is-task":
-		return func(entry) bool { return true }, nil
+		return func(Entry) bool { return true }, nil
 	}
 	return nil, &Error{Kind: ErrInvalid, Text: "invalid filter '" + key + "'"}
 }
 
-func (e *Engine) descends(layers, base []string) bool {
+func descends(layers, base []string) bool {
 	return len(base) > 0 && len(layers) >= len(base) && slices.Equal(layers[:len(base)], base)
 }
 
-func (e *Engine) ageFilter(key, v string, entries []entry) (func(entry) bool, error) {
-	id, err := e.find(v)
+func (s *Set) ageFilter(key, v string, entries []Entry) (func(Entry) bool, error) {
+	id, err := s.Find(v)
 	if err != nil {
 		return nil, err
 	}
@@ -122,15 +120,15 @@ func (e *Engine) ageFilter(key, v string, entries []entry) (func(entry) bool, er
 		if en.ID == id {
 			at := en.Created
 			if key == "before" {
-				return func(en entry) bool { return en.Created.Before(at) }, nil
+				return func(en Entry) bool { return en.Created.Before(at) }, nil
 			}
-			return func(en entry) bool { return en.Created.After(at) }, nil
+			return func(en Entry) bool { return en.Created.After(at) }, nil
 		}
 	}
-	return nil, noContainer(v)
+	return nil, NoContainer(v)
 }
 
-func hasPort(en entry, published bool, v string) bool {
+func hasPort(en Entry, published bool, v string) bool {
 	want, _, _ := strings.Cut(v, "/")
 	if published {
 		for p := range en.HostConfig.PortBindings {
@@ -148,8 +146,8 @@ func hasPort(en entry, published bool, v string) bool {
 	return false
 }
 
-// parseUntil reads a time, or a span back from now.
-func parseUntil(v string) (time.Time, error) {
+// Until reads a time, or a span back from now.
+func Until(v string) (time.Time, error) {
 	if t, ok := filter.Moment(v); ok {
 		return t, nil
 	}
@@ -158,15 +156,11 @@ func parseUntil(v string) (time.Time, error) {
 
 // nameFilter matches anywhere in the name, or as a regular expression, as
 // Docker's --filter name= does.
-func nameFilter(v string) (func(entry) bool, error) {
+func nameFilter(v string) (func(Entry) bool, error) {
 	v = strings.TrimPrefix(v, "/")
 	re, err := regexp.Compile(v)
 	if err != nil {
 		return nil, &Error{Kind: ErrInvalid, Text: "invalid filter 'name=" + v + "': " + err.Error()}
 	}
-	return func(en entry) bool { return re.MatchString(en.Name) || re.MatchString("/"+en.Name) }, nil
+	return func(en Entry) bool { return re.MatchString(en.Name) || re.MatchString("/"+en.Name) }, nil
 }
-
-// Short names for what every list asks.
-func isTrue(s string) bool  { return filter.True(s) }
-func isFalse(s string) bool { return filter.False(s) }

@@ -1,0 +1,65 @@
+package roster
+
+import (
+	"crypto/rand"
+	"encoding/hex"
+	"encoding/json"
+	"time"
+
+	"github.com/moby/moby/api/types/container"
+
+	"berth/internal/state"
+)
+
+// Record is config.json in a container's folder: the request as it was made,
+// completed from the image. It changes only by a rename or an update.
+type Record struct {
+	V          int                    `json:"v"`
+	ID         string                 `json:"id"`
+	Name       string                 `json:"name"`
+	Created    time.Time              `json:"created"`
+	Image      string                 `json:"image"` // as asked for
+	ImageID    string                 `json:"imageID"`
+	Layers     []string               `json:"layers"` // diff IDs, bottom first
+	Driver     string                 `json:"driver"` // overlay or copy
+	Platform   string                 `json:"platform"`
+	Run        bool                   `json:"run,omitempty"` // made to be started at once
+	Mounts     []container.MountPoint `json:"mounts"`
+	Anonymous  []string               `json:"anonymousVolumes,omitempty"`
+	Fill       []string               `json:"fillVolumes,omitempty"` // when empty, from the image
+	Config     *container.Config      `json:"config"`
+	HostConfig *container.HostConfig  `json:"hostConfig"`
+}
+
+// NewID makes up the ID of a container.
+func NewID() string {
+	var b [32]byte
+	rand.Read(b[:])
+	return hex.EncodeToString(b[:])
+}
+
+// ShortID is how people see an ID.
+func ShortID(id string) string {
+	if len(id) > 12 {
+		return id[:12]
+	}
+	return id
+}
+
+// Write syncs the record of a container that is meant to last.
+func (s *Set) Write(dir string, r *Record) error {
+	b, err := marshalRecord(r)
+	if err != nil {
+		return err
+	}
+	write := state.WriteFile
+	if r.HostConfig.AutoRemove {
+		write = state.WriteVolatile
+	}
+	return write(dir+"/"+RecordFile, b, 0o600)
+}
+
+func marshalRecord(r *Record) ([]byte, error) {
+	b, err := json.Marshal(r)
+	return append(b, '\n'), err
+}

@@ -1,0 +1,77 @@
+package roster
+
+import (
+	"fmt"
+	"net/netip"
+	"slices"
+	"strings"
+	"time"
+
+	units "github.com/docker/go-units"
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
+
+	"berth/internal/shim"
+)
+
+// CommandText joins a command for people, with Docker's quotes around arguments
+// that hold spaces.
+func CommandText(args []string) string {
+	out := slices.Clone(args)
+	for i, a := range out {
+		if i > 0 && strings.Contains(a, " ") {
+			out[i] = "'" + a + "'"
+		}
+	}
+	return strings.Join(out, " ")
+}
+
+// StatusText is the STATUS column of `ps`.
+func StatusText(st shim.Status) string {
+	ago := func(t time.Time) string { return units.HumanDuration(time.Since(t)) + " ago" }
+	switch st.Phase {
+	case shim.Running:
+		return "Up " + units.HumanDuration(time.Since(st.StartedAt))
+	case shim.Restarting:
+		return fmt.Sprintf("Restarting (%d) %s", st.ExitCode, ago(st.FinishedAt))
+	case shim.Exited:
+		return fmt.Sprintf("Exited (%d) %s", st.ExitCode, ago(st.FinishedAt))
+	}
+	return "Created"
+}
+
+// Ports are the PORTS of `ps`.
+func Ports(en Entry) []container.PortSummary {
+	var out []container.PortSummary
+	if en.HostConfig.NetworkMode == "host" {
+		return nil
+	}
+	seen := map[network.Port]bool{}
+	for p, bindings := range en.HostConfig.PortBindings {
+		if !Active(en.Status) {
+			continue
+		}
+		seen[p] = true
+		for range bindings {
+			out = append(out, container.PortSummary{IP: netip.IPv4Unspecified(), PrivatePort: p.Num(), PublicPort: p.Num(), Type: string(p.Proto())})
+		}
+	}
+	for p := range en.Config.ExposedPorts {
+		if Active(en.Status) && !seen[p] {
+			out = append(out, container.PortSummary{PrivatePort: p.Num(), Type: string(p.Proto())})
+		}
+	}
+	slices.SortFunc(out, func(a, b container.PortSummary) int { return int(a.PrivatePort) - int(b.PrivatePort) })
+	return out
+}
+
+// Networks are the networks that a container is in.
+func Networks(r *Record) map[string]*network.EndpointSettings {
+	switch m := string(r.HostConfig.NetworkMode); {
+	case strings.HasPrefix(m, "container:"):
+		return map[string]*network.EndpointSettings{}
+	case m == "none":
+		return map[string]*network.EndpointSettings{"none": {}}
+	}
+	return map[string]*network.EndpointSettings{"host": {}}
+}
