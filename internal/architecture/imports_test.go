@@ -157,7 +157,7 @@ var guests = map[string]guest{
 	},
 	"github.com/docker/go-units": {
 		"sizes and durations as Docker reads and prints them",
-		[]string{"internal/cli", "internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/pull", "internal/engine", "internal/logs/logopt"},
+		[]string{"internal/cli", "internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/pull", "internal/engine", "internal/roster", "internal/logs/logopt"},
 	},
 	"github.com/opencontainers/runtime-spec": {
 		"the OCI bundle: what spec makes and runtime reads",
