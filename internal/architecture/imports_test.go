@@ -68,7 +68,7 @@ var rooms = map[string][]string{
 
 	// mechanisms
 	"internal/spec":              {"internal/seccomp", "internal/sys"},
-	"internal/seccomp":           {},
+	"internal/seccomp":           {"internal/state"}, // the cache of compiled profiles
 	"internal/layer":             {"internal/tarhead", "internal/store", "internal/state", "internal/sys"},
 	"internal/tarhead":           {},                                                                                                           // the formats of tar headers, which need no file
 	"internal/store":             {"internal/filter", "internal/registry/ref", "internal/registry/platform", "internal/state", "internal/sys"}, // filter: what --filter of images means

@@ -23,7 +23,7 @@ func (e *Engine) filters(r *record, p *specs.Process, host spec.Host) ([][]byte,
 	}
 	var out [][]byte
 	if profile != spec.SeccompUnconfined {
-		f, err := seccompProgram(profile, caps, host.Kernel)
+		f, err := e.seccompProgram(profile, caps, host.Kernel)
 		if err != nil {
 			return nil, &Error{Kind: ErrInvalid, Text: err.Error()}
 		}
@@ -37,14 +37,10 @@ func (e *Engine) filters(r *record, p *specs.Process, host spec.Host) ([][]byte,
 	return out, nil
 }
 
-func seccompProgram(profile string, caps []string, k spec.Kernel) ([]byte, error) {
+func (e *Engine) seccompProgram(profile string, caps []string, k spec.Kernel) ([]byte, error) {
 	kernel := seccomp.Kernel{Major: k.Major, Minor: k.Minor}
 	if profile == spec.SeccompDefault {
 		return seccomp.Default(runtime.GOARCH, caps, kernel)
 	}
-	p, err := seccomp.Parse([]byte(profile))
-	if err != nil {
-		return nil, err
-	}
-	return seccomp.Compile(p, runtime.GOARCH, caps, kernel)
+	return seccomp.Cache{Dir: e.dir.Path("seccomp")}.Program(profile, runtime.GOARCH, caps, kernel)
 }
