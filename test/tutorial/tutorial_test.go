@@ -64,6 +64,7 @@ func first(t *testing.T, p *lab.Place, s *lab.Shell) {
 	// The program answers with colours, history works.
 	s.Keys("\x10")
 	s.Wait(`sleep 1000`)
+	time.Sleep(500 * time.Millisecond) // a signal that meets readline while it still draws waits for the next key
 	s.Keys("\x03")
 	s.Wait(lab.ContainerPrompt)
 	s.Type("exit 3", lab.HostPrompt)
