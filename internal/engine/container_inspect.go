@@ -31,7 +31,7 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string) (container.In
 		Image: r.ImageID, Name: "/" + r.Name, RestartCount: st.RestartCount, Driver: r.Driver,
 		Platform:       strings.Split(r.Platform, "/")[0],
 		ResolvConfPath: e.containerDir(id, resolvFile), HostsPath: e.containerDir(id, hostsFile),
-		HostnamePath: e.containerDir(id, hostnameFile), LogPath: e.containerDir(id, shim.LogFile),
+		HostnamePath: e.containerDir(id, hostnameFile), LogPath: e.logPath(r),
 		HostConfig: r.HostConfig, Config: r.Config, Mounts: r.Mounts,
 		GraphDriver: e.graphDriver(r),
 	}

@@ -2,11 +2,11 @@ package engine
 
 import (
 	"context"
-	"sort"
-	"strings"
+	"errors"
 	"time"
 
-	"berth/internal/shim"
+	"berth/internal/logs"
+	"berth/internal/logs/logopt"
 )
 
 // ContainerLogs writes a container's output, and with Follow goes on until the
@@ -16,21 +16,21 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, opt LogsOptions)
 	if err != nil {
 		return err
 	}
-	r, st, err := e.load(id)
+	r, _, err := e.load(id)
 	if err != nil {
 		return err
 	}
-	if r.HostConfig.LogConfig.Type == "none" {
-		return &Error{Kind: ErrNotSupported, Text: "configured logging driver does not support reading"}
+	o, err := logopt.Check(r.HostConfig.LogConfig.Type, r.HostConfig.LogConfig.Config)
+	if err != nil {
+		return &Error{Kind: ErrInvalid, Text: err.Error()}
 	}
-	prefix := ""
-	if opt.Details {
-		prefix = details(r)
-	}
-	l, err := shim.OpenLog(e.containerDir(id, shim.LogFile), shim.LogQuery{
+	l, err := logs.OpenReader(e.containerDir(id), o, logs.Query{
 		Tail: opt.Tail, Since: opt.Since, Until: opt.Until, Timestamps: opt.Timestamps,
-		Prefix: prefix, Stdout: opt.Stdout, Stderr: opt.Stderr,
+		Details: opt.Details, Stdout: opt.Stdout, Stderr: opt.Stderr,
 	})
+	if errors.Is(err, logs.ErrNotReadable) {
+		return &Error{Kind: ErrNotSupported, Text: err.Error()}
+	}
 	if err != nil {
 		return err
 	}
@@ -41,10 +41,11 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, opt LogsOptions)
 	for {
 		// The status is read before the rest of the file: what a stopped
 		// container has written is all there then.
-		if st, err = e.status(id); err != nil {
+		st, err := e.status(id)
+		if err != nil {
 			return err
 		}
-		if err := l.More(); err != nil {
+		if err := l.More(); err != nil || l.Done() {
 			return err
 		}
 		if !active(st) || !e.containerExists(id) {
@@ -56,25 +57,14 @@ func (e *Engine) ContainerLogs(ctx context.Context, ref string, opt LogsOptions)
 	}
 }
 
-// details is what --details puts before each line: the labels and variables
-// that --log-opt names.
-func details(r *record) string {
-	var kv []string
-	c := r.HostConfig.LogConfig.Config
-	for _, k := range strings.Split(c["labels"], ",") {
-		if v, ok := r.Config.Labels[k]; ok {
-			kv = append(kv, k+"="+v)
-		}
+// logPath is where other programs find the log: only Docker's own format has
+// one.
+func (e *Engine) logPath(r *record) string {
+	o, err := logopt.Check(r.HostConfig.LogConfig.Type, r.HostConfig.LogConfig.Config)
+	if err != nil || o.File() == "" {
+		return ""
 	}
-	for _, k := range strings.Split(c["env"], ",") {
-		for _, e := range r.Config.Env {
-			if name, v, _ := strings.Cut(e, "="); k != "" && name == k {
-				kv = append(kv, k+"="+v)
-			}
-		}
-	}
-	sort.Strings(kv)
-	return strings.Join(kv, ",") + " "
+	return e.containerDir(r.ID, o.File())
 }
 
 // pause waits a little: a log is looked at twenty times a second.

@@ -42,6 +42,15 @@ type Syslog struct {
 // Readable reports whether `logs` can read back what the driver takes.
 func (o Options) Readable() bool { return o.file() != "" }
 
+// File is the name of the current file in the container's folder, for other
+// programs to read: that of json-file, as in Docker.
+func (o Options) File() string {
+	if o.Driver == "" || o.Driver == JSONFile {
+		return o.file()
+	}
+	return ""
+}
+
 // file is the name of the current file in the container's folder; empty when
 // there is none.
 func (o Options) file() string {

@@ -8,6 +8,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"berth/internal/logs"
 	"berth/internal/nsinit"
 	"berth/internal/state"
 )
@@ -18,7 +19,7 @@ import (
 type container struct {
 	plan   *Plan
 	dir    *state.Dir
-	log    *logger
+	log    *logs.Writer
 	hub    *hub
 	socket *os.File
 
@@ -238,7 +239,7 @@ func (c *container) supervise() {
 func (c *container) ended() bool {
 	c.status.ExitCode = exitCode(wait(c.pid))
 	c.io.drain()
-	c.log.end()
+	c.log.End()
 	c.closeNamespaces()
 	c.status.FinishedAt = time.Now()
 	c.status.OOMKilled = c.oomKilled()
@@ -335,7 +336,7 @@ func (c *container) finish() {
 	if c.plan.Cgroup != nil {
 		c.plan.Cgroup.Remove()
 	}
-	c.log.close()
+	c.log.Close()
 	c.status.Phase = Exited
 	c.status.Stopped = c.stopped
 	c.status.Shim = state.Owner{}

@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"berth/internal/logs"
 	"berth/internal/state"
 )
 
@@ -109,9 +110,9 @@ func newContainer(p *Plan) (*container, error) {
 		return nil, err
 	}
 	keepComplaints()
-	log, err := openLog(LogFile, p.Log)
+	log, err := logs.Open(".", p.Log)
 	if err != nil {
-		return nil, fmt.Errorf("cannot open the log: %w", err)
+		return nil, fmt.Errorf("failed to initialize logging driver: %w", err)
 	}
 	keep := 0
 	if p.Tty {

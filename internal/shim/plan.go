@@ -103,6 +103,5 @@ type Status struct {
 // Names of files in a container's folder that the shim shares with commands.
 const (
 	StatusFile = "state.json"
-	LogFile    = "log.json"
 	SocketFile = "shim.sock"
 )

@@ -7,6 +7,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/logs"
 )
 
 // hub spreads a program's output: to the log, to a memory of the latest, and
@@ -14,13 +16,13 @@ import (
 type hub struct {
 	mu      sync.Mutex
 	clients map[*Conn]bool
-	log     *logger // nil: none
-	latest  []byte  // terminal only, for those who attach later
+	log     *logs.Writer // nil: none
+	latest  []byte       // terminal only, for those who attach later
 	keep    int
 	late    *sync.WaitGroup // counts clients that have not taken all yet
 }
 
-func newHub(log *logger, keep int, late *sync.WaitGroup) *hub {
+func newHub(log *logs.Writer, keep int, late *sync.WaitGroup) *hub {
 	return &hub{clients: map[*Conn]bool{}, log: log, keep: keep, late: late}
 }
 
@@ -43,7 +45,7 @@ func (h *hub) leave(c *Conn) {
 // write blocks while a client is slow, as a pipe would. A client that is gone
 // drops out.
 func (h *hub) write(kind byte, p []byte) {
-	h.log.write(kind, p)
+	h.log.Write(streamOf(kind), p)
 	h.mu.Lock()
 	if h.keep > 0 {
 		h.latest = append(h.latest, p...)
@@ -62,6 +64,13 @@ func (h *hub) write(kind byte, p []byte) {
 			h.leave(c)
 		}
 	}
+}
+
+func streamOf(kind byte) logs.Stream {
+	if kind == frameStderr {
+		return logs.Stderr
+	}
+	return logs.Stdout
 }
 
 // spill keeps what slow clients do not take, instead of waiting for them.

@@ -34,10 +34,9 @@ func Drivers() []string {
 }
 
 // Check reports what is wrong with a driver and its options, before any
-// container is made.
-func Check(driver string, config map[string]string) error {
-	_, err := parse(driver, config)
-	return err
+// container is made. The options it returns are enough to read a log.
+func Check(driver string, config map[string]string) (logs.Options, error) {
+	return parse(driver, config)
 }
 
 // Resolve makes the options of a container that is about to start. It looks up
