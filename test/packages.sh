@@ -14,6 +14,10 @@ openssl            openssl          the certificate of the TLS registry
 make               make             the README commands
 ps                 procps           berth top
 linux.uml          user-mode-linux  a kernel with cgroup version 2
+podman             podman           an engine that drives berth oci
+containerd         containerd       another one
+runc               runc             the runtime to compare with
+crun               crun             the fastest one
 '
 
 missing=$(echo "$need" | while read -r cmd pkg _; do
