@@ -44,7 +44,8 @@ var rooms = map[string][]string{
 		"internal/engine", "internal/store", "internal/layer", "internal/state",
 	},
 	"internal/engine": {
-		"internal/roster", // the containers' records, found, read and listed
+		"internal/roster",    // the containers' records, found, read and listed
+		"internal/resources", // limits and use, between Docker's words and the control groups
 		"internal/shim", "internal/runtime", "internal/nsinit",
 		"internal/spec", "internal/seccomp", "internal/layer", "internal/store", "internal/cgroup",
 		"internal/registry/ref", "internal/registry/platform", // not registry: that links net/http
@@ -67,6 +68,7 @@ var rooms = map[string][]string{
 	"internal/nsinit":  {"internal/sys"},
 
 	// mechanisms
+	"internal/resources":         {"internal/cgroup", "internal/host"}, // host: the numbers of block devices
 	"internal/spec":              {"internal/seccomp", "internal/sys"},
 	"internal/seccomp":           {"internal/state"}, // the cache of compiled profiles
 	"internal/layer":             {"internal/tarhead", "internal/store", "internal/state", "internal/sys"},
@@ -153,7 +155,7 @@ var guests = map[string]guest{
 	},
 	"github.com/moby/moby/api": {
 		"Docker's own vocabulary, stored and printed as it is",
-		[]string{"internal/commit", "internal/cli", "internal/cli/opts", "internal/engine", "internal/roster", "internal/pull", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
+		[]string{"internal/commit", "internal/cli", "internal/cli/opts", "internal/engine", "internal/roster", "internal/resources", "internal/pull", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
 	},
 	"github.com/docker/go-units": {
 		"sizes and durations as Docker reads and prints them",

@@ -43,6 +43,7 @@ func verbs() []verb {
 		{names("container kill", "kill"), "Kill one or more running containers", (*app).killCommand},
 		{names("container logs", "logs"), "Fetch the logs of a container", (*app).logsCommand},
 		{names("container ls", "container list", "container ps", "ps"), "List containers", (*app).psCommand},
+		{names("container pause", "pause"), "Pause all processes within one or more containers", (*app).pauseCommand},
 		{names("container port", "port"), "List port mappings or a specific mapping for the container", (*app).portCommand},
 		{names("container prune"), "Remove all stopped containers", (*app).containerPruneCommand},
 		{names("container rename", "rename"), "Rename a container", (*app).renameCommand},
@@ -52,6 +53,8 @@ func verbs() []verb {
 		{names("container start", "start"), "Start one or more stopped containers", (*app).startCommand},
 		{names("container stop", "stop"), "Stop one or more running containers", (*app).stopCommand},
 		{names("container top", "top"), "Display the running processes of a container", (*app).topCommand},
+		{names("container unpause", "unpause"), "Unpause all processes within one or more containers", (*app).unpauseCommand},
+		{names("container update", "update"), "Update configuration of one or more containers", (*app).updateCommand},
 		{names("container wait", "wait"), "Block until one or more containers stop, then print their exit codes", (*app).waitCommand},
 
 		{names("image history", "history"), "Show the history of an image", (*app).historyCommand},
@@ -72,6 +75,7 @@ func verbs() []verb {
 		{names("manifest inspect"), "Display an image manifest, or manifest list", (*app).manifestInspectCommand},
 		{names("search"), "Search a registry for images", (*app).searchCommand},
 		{names("system df"), "Show how much room everything takes", (*app).dfCommand},
+		{names("system events", "events"), "Get real time events", (*app).eventsCommand},
 		{names("system info", "info"), "Display system-wide information", (*app).infoCommand},
 		{names("system prune"), "Remove unused data", (*app).systemPruneCommand},
 		{names("version"), "Show the version information", (*app).versionCommand},
@@ -137,11 +141,10 @@ func laterCommand(path string) bool {
 		noun, name = "", path
 	}
 	for _, known := range []struct{ noun, names string }{
-		{"", "build builder buildx checkpoint compose config context events network node pause plugin secret service stack stats swarm trust unpause update"},
-		{"container", "pause stats unpause update"},
+		{"", "build builder buildx checkpoint compose config context network node plugin secret service stack stats swarm trust"},
+		{"container", "stats"},
 		{"image", "build"},
 		{"manifest", "annotate create push rm"},
-		{"system", "events"},
 		{"volume", "update"},
 	} {
 		if known.noun == noun {

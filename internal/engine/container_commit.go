@@ -4,6 +4,9 @@ import (
 	"context"
 	"errors"
 	"io"
+	"strings"
+
+	"github.com/moby/moby/api/types/events"
 
 	"berth/internal/commit"
 	"berth/internal/layer"
@@ -62,10 +65,15 @@ func (e *Engine) ContainerExport(ctx context.Context, ref string, w io.Writer) e
 	if err != nil {
 		return err
 	}
-	c, err := e.changesOf(id)
+	r, _, err := e.load(id)
 	if err != nil {
 		return err
 	}
+	c, err := e.changes(r)
+	if err != nil {
+		return err
+	}
+	e.noteContainer(r, events.ActionExport)
 	return e.stillThere(id, transfer.Export(ctx, w, c, e.transferSpaces()))
 }
 
@@ -130,6 +138,9 @@ func (e *Engine) ContainerCommit(ctx context.Context, text string, opt CommitOpt
 	}
 	a.Names = names
 	img, err := e.images.Add(a)
+	if err == nil {
+		e.noteContainer(r, events.ActionCommit, "comment", opt.Message, "imageID", img.ID, "imageRef", strings.Join(familiar(names), ""))
+	}
 	return img.ID, err
 }
 

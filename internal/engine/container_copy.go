@@ -10,12 +10,12 @@ import (
 	"slices"
 	"time"
 
+	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/mount"
 	"golang.org/x/sys/unix"
 
 	"berth/internal/host"
 	"berth/internal/layer"
-	"berth/internal/shim"
 	"berth/internal/state"
 	"berth/internal/transfer"
 )
@@ -26,17 +26,32 @@ type Files struct {
 	lock *state.Tx // of a container that does not run, so that it stays so
 	// still turns a success into an error if the container was removed.
 	still func(error) error
+	note  func(events.Action)
 }
 
 // CopyOut is [transfer.Session.CopyOut].
 func (f *Files) CopyOut(ctx context.Context, src, dst string, opt CopyOptions) (CopyResult, error) {
+	f.note(events.ActionArchivePath)
 	res, err := f.Session.CopyOut(ctx, src, dst, opt)
 	return res, f.still(err)
 }
 
 // StreamOut is [transfer.Session.StreamOut].
 func (f *Files) StreamOut(ctx context.Context, src string, w io.Writer, opt CopyOptions) error {
+	f.note(events.ActionArchivePath)
 	return f.still(f.Session.StreamOut(ctx, src, w, opt))
+}
+
+// CopyIn is [transfer.Session.CopyIn].
+func (f *Files) CopyIn(ctx context.Context, src, dst string, opt CopyOptions) (CopyResult, error) {
+	f.note(events.ActionExtractToDir)
+	return f.Session.CopyIn(ctx, src, dst, opt)
+}
+
+// StreamIn is [transfer.Session.StreamIn].
+func (f *Files) StreamIn(ctx context.Context, r io.Reader, dst string, opt CopyOptions) (CopyResult, error) {
+	f.note(events.ActionExtractToDir)
+	return f.Session.StreamIn(ctx, r, dst, opt)
 }
 
 // Close closes the tree.
@@ -59,13 +74,18 @@ func (e *Engine) ContainerFiles(ctx context.Context, ref string) (*Files, error)
 		f, err := e.tryFiles(ctx, id)
 		if f != nil && err == nil {
 			f.still = func(err error) error { return e.stillThere(id, err) }
+			f.note = func(action events.Action) {
+				if r, _, err := e.load(id); err == nil {
+					e.noteContainer(r, action)
+				}
+			}
 		}
 		if f != nil || err != nil {
 			return f, err
 		}
 		// It has started or ended while we looked.
 		if time.Since(start) > patience {
-			return nil, &Error{Kind: ErrConflict, Text: "Container " + id + " is restarting, wait until the container is running"}
+			return nil, restarting(id)
 		}
 		select {
 		case <-ctx.Done():
@@ -83,7 +103,7 @@ func (e *Engine) tryFiles(ctx context.Context, id string) (*Files, error) {
 	if !active(st) {
 		return e.stoppedFiles(ctx, id)
 	}
-	if st.Phase != shim.Running {
+	if !lives(st) {
 		return nil, nil
 	}
 	root, err := transfer.RootOf(st.Init.Pid, st.Init.Alive, mountPoints(r))

@@ -8,6 +8,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 
 	"berth/internal/layer"
 	"berth/internal/roster"
@@ -32,6 +33,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, opt CreateOptions) (Create
 	if err := e.ensureVolumes(ctx, r); err != nil {
 		return Created{}, errors.Join(err, e.ContainerRemove(ctx, r.ID, RemoveOptions{Volumes: true}))
 	}
+	e.noteContainer(r, events.ActionCreate)
 	return Created{ID: r.ID, Name: r.Name, Warnings: warnings}, nil
 }
 

@@ -3,9 +3,12 @@ package engine
 import (
 	"context"
 	"fmt"
+	"strings"
 
+	"github.com/moby/moby/api/types/events"
 	"golang.org/x/sys/unix"
 
+	"berth/internal/nsinit"
 	"berth/internal/roster"
 	crt "berth/internal/runtime"
 	"berth/internal/shim"
@@ -23,17 +26,28 @@ func (e *Engine) ContainerExec(ctx context.Context, ref string, opt ExecOptions)
 	if err != nil {
 		return "", nil, err
 	}
-	if st.Phase != shim.Running {
+	switch st.Phase {
+	case shim.Running:
+	case shim.Paused:
+		return "", nil, &Error{Kind: ErrConflict, Text: "Container " + id + " is paused, unpause the container before exec"}
+	case shim.Restarting:
+		return "", nil, restarting(id)
+	default:
 		return "", nil, notRunning(id)
 	}
 	req, err := e.execRequest(r, opt)
 	if err != nil {
 		return "", nil, err
 	}
+	req.ExecID = roster.NewID()
 	c, err := e.dial(id)
 	if err != nil {
 		return "", nil, err
 	}
+	// Before it runs, as its end is noted by another.
+	command := strings.Join(opt.Cmd, " ")
+	e.noteContainer(r, events.ActionExecCreate+": "+events.Action(command), "execID", req.ExecID)
+	e.noteContainer(r, events.ActionExecStart+": "+events.Action(command), "execID", req.ExecID)
 	if _, err := c.Ask(ctx, req); err != nil {
 		c.Close()
 		if err == shim.ErrGone {
@@ -41,12 +55,11 @@ func (e *Engine) ContainerExec(ctx context.Context, ref string, opt ExecOptions)
 		}
 		return "", nil, startError(err, opt.Cmd)
 	}
-	execID := roster.NewID()
 	if opt.Detach {
 		c.Close()
-		return execID, nil, nil
+		return req.ExecID, nil, nil
 	}
-	return execID, &session{conn: c, stdin: opt.Stdin}, nil
+	return req.ExecID, &session{conn: c, stdin: opt.Stdin}, nil
 }
 
 // execRequest compiles the program. It has the container's protection, unless
@@ -62,6 +75,16 @@ func (e *Engine) execRequest(r *record, opt ExecOptions) (*shim.Request, error) 
 	}
 	defer view.Close()
 	in := spec.Input{ID: r.ID, Name: r.Name, Config: r.Config, HostConfig: e.settledHost(r), Host: e.specHost(), Users: view}
+	prog, err := e.execProgram(r, b, in, opt)
+	if err != nil {
+		return nil, err
+	}
+	return &shim.Request{Kind: "exec", Program: prog, Tty: opt.Tty, Stdin: opt.Stdin, Detach: opt.Detach}, nil
+}
+
+// execProgram compiles a program that joins a container which was started as b
+// tells.
+func (e *Engine) execProgram(r *record, b *bundle, in spec.Input, opt ExecOptions) (*nsinit.Program, error) {
 	p, err := spec.BuildProcess(in, spec.ExecRequest{
 		Args: opt.Cmd, Env: opt.Env, User: opt.User, Cwd: opt.WorkingDir, Tty: opt.Tty,
 		Privileged: opt.Privileged, ConsoleSize: opt.ConsoleSize,
@@ -80,13 +103,9 @@ func (e *Engine) execRequest(r *record, opt ExecOptions) (*shim.Request, error) 
 		dirs = b.Group.Dirs
 	}
 	ns := b.Namespaces
-	prog, err := crt.CompileExec(crt.ExecConfig{
+	return crt.CompileExec(crt.ExecConfig{
 		Process: p, Rootless: ns&unix.CLONE_NEWUSER != 0, Namespaces: ns, Cgroups: dirs, Filters: filters, Stdin: opt.Stdin,
 	})
-	if err != nil {
-		return nil, err
-	}
-	return &shim.Request{Kind: "exec", Program: prog, Tty: opt.Tty, Stdin: opt.Stdin, Detach: opt.Detach}, nil
 }
 
 // ContainerAttach connects to a running container's first process.
@@ -95,11 +114,17 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, opt AttachOpti
 	if err != nil {
 		return nil, err
 	}
-	st, err := e.status(id)
+	r, st, err := e.load(id)
 	if err != nil {
 		return nil, err
 	}
-	if st.Phase != shim.Running {
+	switch st.Phase {
+	case shim.Running:
+	case shim.Paused:
+		return nil, &Error{Kind: ErrConflict, Text: "You cannot attach to a paused container, unpause it first"}
+	case shim.Restarting:
+		return nil, &Error{Kind: ErrConflict, Text: "You cannot attach to a restarting container, wait until it is running"}
+	default:
 		return nil, &Error{Kind: ErrNotRunning, Text: "You cannot attach to a stopped container, start it first"}
 	}
 	c, err := e.dial(id)
@@ -110,5 +135,6 @@ func (e *Engine) ContainerAttach(ctx context.Context, ref string, opt AttachOpti
 		c.Close()
 		return nil, err
 	}
+	e.noteContainer(r, events.ActionAttach)
 	return &session{conn: c, dir: e.containerDir(id), stdin: opt.Stdin}, nil
 }

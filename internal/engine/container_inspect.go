@@ -46,7 +46,7 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string) (container.In
 		for p := range r.Config.ExposedPorts {
 			out.NetworkSettings.Ports[p] = nil
 		}
-		if st.Phase == shim.Running {
+		if lives(st) {
 			for p, b := range r.HostConfig.PortBindings {
 				out.NetworkSettings.Ports[p] = published(p, b)
 			}
@@ -73,11 +73,12 @@ func stateOf(st shim.Status) *container.State {
 		return t.UTC().Format(time.RFC3339Nano)
 	}
 	s := &container.State{
-		Status: container.ContainerState(st.Phase), Running: active(st), Restarting: st.Phase == shim.Restarting,
+		Status: container.ContainerState(st.Phase), Running: active(st), Paused: st.Phase == shim.Paused, Restarting: st.Phase == shim.Restarting,
 		OOMKilled: st.OOMKilled, ExitCode: st.ExitCode, Error: st.Error,
 		StartedAt: stamp(st.StartedAt), FinishedAt: stamp(st.FinishedAt),
 	}
-	if st.Phase == shim.Running {
+	s.Health = healthOf(st)
+	if lives(st) {
 		s.Pid = st.Init.Pid
 	}
 	return s

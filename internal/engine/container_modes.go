@@ -5,8 +5,6 @@ import (
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
-
-	"berth/internal/shim"
 )
 
 // settleModes turns the names in container:NAME into IDs and checks that what
@@ -67,7 +65,7 @@ func (e *Engine) joins(hc *container.HostConfig) (map[string]string, error) {
 		if err != nil {
 			return nil, err
 		}
-		if st.Phase != shim.Running {
+		if !lives(st) {
 			return nil, &Error{Kind: ErrNotRunning, Text: fmt.Sprintf("cannot join the %s namespace of container %s: it is not running: start it first", m[0], shortID(id))}
 		}
 		file := m[0]

@@ -11,6 +11,7 @@ import (
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/mount"
 
 	"berth/internal/spec"
@@ -73,6 +74,7 @@ func (e *Engine) ensureVolumes(ctx context.Context, r *record) error {
 			if _, err := e.volumes().Create(ctx, opt); err != nil {
 				return volumeError(err)
 			}
+			e.noteVolume(events.ActionCreate, p.Name)
 		}
 		if !slices.Contains(r.Fill, p.Name) {
 			continue

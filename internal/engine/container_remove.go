@@ -7,6 +7,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 	"golang.org/x/sys/unix"
 
 	"berth/internal/cgroup"
@@ -30,8 +31,12 @@ func (e *Engine) ContainerRemove(ctx context.Context, ref string, opt RemoveOpti
 		return fmt.Errorf("%w: berth rm -f removes it all the same", err)
 	}
 	if err == nil && active(st) && !opt.Force {
-		return &Error{Kind: ErrConflict, Text: fmt.Sprintf("cannot remove container %q: container is %s: stop the container before removing or force remove (berth stop %s, or berth rm -f %s)",
-			"/"+r.Name, st.Phase, r.Name, r.Name)}
+		first := ""
+		if st.Phase == shim.Paused {
+			first = "unpause and then "
+		}
+		return &Error{Kind: ErrConflict, Text: fmt.Sprintf("cannot remove container %q: container is %s: %sstop the container before removing or force remove (berth stop %s, or berth rm -f %s)",
+			"/"+r.Name, st.Phase, first, r.Name, r.Name)}
 	}
 	volumes := opt.Volumes || r != nil && r.HostConfig != nil && r.HostConfig.AutoRemove
 	// Somebody else may start it between our stop and our lock; with force
@@ -70,13 +75,14 @@ func (e *Engine) removeStopped(id string, volumes bool) (done bool, err error) {
 
 // forceDown ends a container whatever it does, if it runs.
 func (e *Engine) forceDown(ctx context.Context, id string) error {
-	if st, err := e.status(id); err != nil || !active(st) {
+	r, st, err := e.load(id)
+	if err != nil || !active(st) {
 		return nil
 	}
 	limited, cancel := context.WithTimeout(ctx, 10*time.Second)
 	defer cancel()
 	now := 0
-	err := e.ContainerStop(limited, id, StopOptions{Signal: "KILL", Timeout: &now})
+	err = e.stop(limited, r, StopOptions{Signal: "KILL", Timeout: &now})
 	if err == nil {
 		err = e.untilPhase(limited, id, shim.Exited, shim.Created)
 	}
@@ -106,6 +112,7 @@ func (e *Engine) discard(id string, volumes bool) error {
 	if r == nil {
 		return nil
 	}
+	e.noteContainer(r, events.ActionDestroy)
 	if volumes {
 		if err := e.volumes().DropUnused(r.Anonymous); err != nil {
 			return err
@@ -139,6 +146,7 @@ func (e *Engine) ContainerPrune(ctx context.Context, filters map[string][]string
 		rep.ContainersDeleted = append(rep.ContainersDeleted, c.ID)
 		rep.SpaceReclaimed += uint64(size)
 	}
+	e.notePrune(events.ContainerEventType, rep.SpaceReclaimed)
 	return rep, nil
 }
 

@@ -9,13 +9,13 @@ import (
 	"slices"
 	"strings"
 
-	"github.com/moby/moby/api/types/blkiodev"
 	"github.com/moby/moby/api/types/container"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"berth/internal/cgroup"
 	"berth/internal/host"
 	"berth/internal/layer"
+	"berth/internal/resources"
 	"berth/internal/spec"
 	"berth/internal/state"
 )
@@ -232,7 +232,7 @@ func (e *Engine) prepareGroup(r *record) (*cgroup.Group, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return cgroup.Prepare(r.ID, r.HostConfig.CgroupParent, limitsOf(r.HostConfig), facts)
+	return cgroup.Prepare(r.ID, r.HostConfig.CgroupParent, resources.Limits(r.HostConfig), facts)
 }
 
 // guardDevices confines a container that could lift nodev by mounting anew
@@ -262,38 +262,6 @@ func (e *Engine) guardDevices(r *record, s *specs.Spec, g *cgroup.Group) ([]stri
 		l.Devices = append(l.Devices, rule)
 	}
 	return g.Update(l, facts)
-}
-
-func limitsOf(hc *container.HostConfig) cgroup.Limits {
-	l := cgroup.Limits{
-		Memory: hc.Memory, MemorySwap: hc.MemorySwap, MemoryReservation: hc.MemoryReservation, MemorySwappiness: hc.MemorySwappiness,
-		NanoCPUs: hc.NanoCPUs, CPUPeriod: hc.CPUPeriod, CPUQuota: hc.CPUQuota, CPUShares: hc.CPUShares,
-		CPURealtimePeriod: hc.CPURealtimePeriod, CPURealtimeRuntime: hc.CPURealtimeRuntime,
-		CpusetCpus: hc.CpusetCpus, CpusetMems: hc.CpusetMems, BlkioWeight: hc.BlkioWeight,
-	}
-	if hc.OomKillDisable != nil {
-		l.OOMKillDisable = *hc.OomKillDisable
-	}
-	l.BlkioWeightDevice = throttlesOf(hc.BlkioWeightDevice, func(d *blkiodev.WeightDevice) (string, uint64) { return d.Path, uint64(d.Weight) })
-	rate := func(d *blkiodev.ThrottleDevice) (string, uint64) { return d.Path, d.Rate }
-	l.ReadBps, l.WriteBps = throttlesOf(hc.BlkioDeviceReadBps, rate), throttlesOf(hc.BlkioDeviceWriteBps, rate)
-	l.ReadIOps, l.WriteIOps = throttlesOf(hc.BlkioDeviceReadIOps, rate), throttlesOf(hc.BlkioDeviceWriteIOps, rate)
-	if hc.PidsLimit != nil && *hc.PidsLimit > 0 {
-		l.PidsLimit = *hc.PidsLimit
-	}
-	return l
-}
-
-// throttlesOf finds the numbers of block devices.
-func throttlesOf[T any](devs []T, of func(T) (path string, rate uint64)) []cgroup.Throttle {
-	var out []cgroup.Throttle
-	for _, d := range devs {
-		p, rate := of(d)
-		if dev, ok := host.NodeAt(p); ok && dev.Type == "b" {
-			out = append(out, cgroup.Throttle{Major: uint32(dev.Major), Minor: uint32(dev.Minor), Rate: rate})
-		}
-	}
-	return out
 }
 
 func writeBundle(path string, b *bundle) error {

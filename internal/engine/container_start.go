@@ -11,6 +11,8 @@ import (
 	"syscall"
 	"time"
 
+	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -74,6 +76,9 @@ func (e *Engine) start(ctx context.Context, id string, opt StartOptions, sh *shi
 		return nil, err
 	}
 	if active(st) {
+		if st.Phase == shim.Paused {
+			return nil, &Error{Kind: ErrConflict, Text: "cannot start a paused container, try unpause instead"}
+		}
 		if !opt.Attach {
 			return nil, nil // what runs is started
 		}
@@ -89,6 +94,9 @@ func (e *Engine) start(ctx context.Context, id string, opt StartOptions, sh *shi
 		if sh, err = e.launchShim(); err != nil {
 			return nil, err
 		}
+	}
+	if opt.Attach {
+		e.noteContainer(r, events.ActionAttach)
 	}
 	err = e.launch(r, opt, &sh)
 	if err != nil {
@@ -196,7 +204,14 @@ func (e *Engine) plan(r *record, opt StartOptions) (*shim.Plan, *bundle, error) 
 		return nil, b, err
 	}
 	p, err := e.shimPlan(r, prog, b, opt)
-	return p, b, err
+	if err != nil {
+		return nil, b, err
+	}
+	if p.Health, warnings, err = e.health(r, b, in.Input); err != nil {
+		return nil, b, err
+	}
+	opt.warn(warnings)
+	return p, b, nil
 }
 
 func (e *Engine) compile(r *record, in *specInput, b *bundle) (*nsinit.Program, error) {
@@ -246,17 +261,23 @@ func (e *Engine) shimPlan(r *record, prog *nsinit.Program, b *bundle, opt StartO
 	p := &shim.Plan{
 		V: 1, ID: r.ID, Name: r.Name, Root: e.dir.Root(), Program: prog,
 		Namespaces: b.Namespaces, Tty: r.Config.Tty, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce,
-		Restart:    shim.RestartPolicy{Name: string(r.HostConfig.RestartPolicy.Name), Max: r.HostConfig.RestartPolicy.MaximumRetryCount},
+		Restart:    *restartPolicy(r.HostConfig),
 		AutoRemove: r.HostConfig.AutoRemove, StopSignal: stopSignal(r), Cgroup: b.Group, Log: log,
-		Attach: opt.Attach, Stdin: opt.Stdin,
-	}
-	if p.Restart.Name == "no" {
-		p.Restart.Name = ""
+		Attach: opt.Attach, Stdin: opt.Stdin, Attributes: eventAttributes(r),
 	}
 	if p.AutoRemove {
 		p.Volumes = r.Anonymous
 	}
 	return p, err
+}
+
+// restartPolicy is the shim's name for a policy.
+func restartPolicy(hc *container.HostConfig) *shim.RestartPolicy {
+	p := &shim.RestartPolicy{Name: string(hc.RestartPolicy.Name), Max: hc.RestartPolicy.MaximumRetryCount}
+	if p.Name == "no" {
+		p.Name = ""
+	}
+	return p
 }
 
 // launchShim starts a shim that waits for its plan on the returned connection.

@@ -4,9 +4,11 @@ import (
 	"context"
 	"errors"
 	"fmt"
+	"strconv"
 	"strings"
 	"time"
 
+	"github.com/moby/moby/api/types/events"
 	"golang.org/x/sys/unix"
 
 	"berth/internal/roster"
@@ -25,6 +27,15 @@ func (e *Engine) ContainerStop(ctx context.Context, ref string, opt StopOptions)
 	if err != nil || !active(st) {
 		return err
 	}
+	if err := e.stop(ctx, r, opt); err != nil {
+		return err
+	}
+	e.noteContainer(r, events.ActionStop)
+	return nil
+}
+
+// stop is ContainerStop of a container that runs.
+func (e *Engine) stop(ctx context.Context, r *record, opt StopOptions) (err error) {
 	sig, timeout := stopSignal(r), stopTimeout(r)
 	if opt.Signal != "" {
 		if sig, err = spec.ParseSignal(opt.Signal); err != nil {
@@ -34,11 +45,13 @@ func (e *Engine) ContainerStop(ctx context.Context, ref string, opt StopOptions)
 	if opt.Timeout != nil {
 		timeout = *opt.Timeout
 	}
-	c, err := e.dial(id)
+	c, err := e.dial(r.ID)
 	if err != nil {
 		return ignoreStopped(err)
 	}
 	defer c.Close()
+	// Before it ends, which another notes.
+	e.noteContainer(r, events.ActionKill, "signal", strconv.Itoa(sig))
 	if _, err := c.Ask(ctx, &shim.Request{Kind: "stop", Signal: sig, Timeout: timeout}); err != nil {
 		return ignoreStopped(err)
 	}
@@ -100,8 +113,11 @@ func (e *Engine) ContainerRestart(ctx context.Context, ref string, opt StopOptio
 	if err := e.untilPhase(ctx, id, shim.Exited, shim.Created); err != nil {
 		return err
 	}
-	_, err = e.ContainerStart(ctx, id, StartOptions{})
-	return err
+	if _, err = e.ContainerStart(ctx, id, StartOptions{}); err != nil {
+		return err
+	}
+	e.noteContainer(r, events.ActionRestart)
+	return nil
 }
 
 // ContainerKill sends a signal, SIGKILL when none is named.
@@ -116,7 +132,7 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 			return &Error{Kind: ErrInvalid, Text: err.Error()}
 		}
 	}
-	st, err := e.status(id)
+	r, st, err := e.load(id)
 	if err != nil {
 		return err
 	}
@@ -128,6 +144,7 @@ func (e *Engine) ContainerKill(ctx context.Context, ref, signal string) error {
 		return err
 	}
 	defer c.Close()
+	e.noteContainer(r, events.ActionKill, "signal", strconv.Itoa(sig))
 	_, err = c.Ask(ctx, &shim.Request{Kind: "signal", Signal: sig})
 	if err == nil && sig == int(unix.SIGKILL) {
 		// Docker answers when the container is seen to be dead.
@@ -215,5 +232,6 @@ func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
 		e.roster.Names().Release(name, id)
 		return err
 	}
+	e.noteContainer(r, events.ActionRename, "oldName", "/"+old)
 	return e.roster.Names().Release(old, id)
 }

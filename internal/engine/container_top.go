@@ -7,6 +7,7 @@ import (
 	"strconv"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/events"
 
 	"berth/internal/host"
 	"berth/internal/shim"
@@ -19,11 +20,14 @@ func (e *Engine) ContainerTop(ctx context.Context, ref string, psArgs []string) 
 	if err != nil {
 		return container.TopResponse{}, err
 	}
-	st, err := e.status(id)
+	r, st, err := e.load(id)
 	if err != nil {
 		return container.TopResponse{}, err
 	}
-	if st.Phase != shim.Running {
+	if st.Phase == shim.Restarting {
+		return container.TopResponse{}, restarting(id)
+	}
+	if !lives(st) {
 		return container.TopResponse{}, notRunning(id)
 	}
 	pids := e.processes(id, st.Init.Pid)
@@ -31,6 +35,7 @@ func (e *Engine) ContainerTop(ctx context.Context, ref string, psArgs []string) 
 	if err != nil {
 		return container.TopResponse{}, &Error{Kind: ErrInvalid, Text: err.Error()}
 	}
+	e.noteContainer(r, events.ActionTop)
 	return container.TopResponse{Titles: t.Titles, Processes: t.Rows}, nil
 }
 

@@ -7,6 +7,7 @@ import (
 	"strings"
 	"time"
 
+	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/storage"
 
@@ -125,7 +126,11 @@ func (e *Engine) ImagePull(ctx context.Context, opt PullOptions) (PullResult, er
 		return PullResult{}, &Error{Kind: ErrNotSupported, Text: fmt.Sprintf("cannot pull %s: this program has no registry client", opt.Ref)}
 	}
 	opt.KeepBlobs = opt.KeepBlobs || e.config.KeepBlobs
-	return e.remote.Pull(ctx, e.images, opt)
+	res, err := e.remote.Pull(ctx, e.images, opt)
+	if err == nil {
+		e.noteImage(events.ActionPull, familiarName(res.Ref), repositoryName(res.Ref))
+	}
+	return res, err
 }
 
 // ImageInspect describes an image.
@@ -168,12 +173,25 @@ func (e *Engine) imageDriver(img store.Image) *storage.DriverData {
 func familiar(names []string) []string {
 	out := make([]string, 0, len(names))
 	for _, n := range names {
-		if r, err := ref.Parse(n); err == nil {
-			n = r.Familiar()
-		}
-		out = append(out, n)
+		out = append(out, familiarName(n))
 	}
 	return out
+}
+
+func familiarName(name string) string {
+	if r, err := ref.Parse(name); err == nil {
+		return r.Familiar()
+	}
+	return name
+}
+
+// repositoryName is a name without its tag and digest, the way people write it.
+func repositoryName(name string) string {
+	name, _, _ = strings.Cut(familiarName(name), "@")
+	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
+		name = name[:i]
+	}
+	return name
 }
 
 // ImageHistory tells how an image was made, the latest step first.
@@ -227,5 +245,9 @@ func (e *Engine) ImageTag(ctx context.Context, src, dst string) error {
 	if err != nil {
 		return err
 	}
-	return e.images.Tag(r.String(), store.Descriptor{Digest: img.ManifestDigest})
+	if err := e.images.Tag(r.String(), store.Descriptor{Digest: img.ManifestDigest}); err != nil {
+		return err
+	}
+	e.noteImage(events.ActionTag, img.ID, r.Familiar())
+	return nil
 }

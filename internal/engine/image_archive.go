@@ -4,6 +4,8 @@ import (
 	"context"
 	"io"
 
+	"github.com/moby/moby/api/types/events"
+
 	"berth/internal/archive"
 	"berth/internal/change"
 	"berth/internal/registry/ref"
@@ -21,7 +23,13 @@ func (e *Engine) ImageSave(ctx context.Context, names []string, platformName str
 			return imageError(n, err)
 		}
 	}
-	return archive.Save(ctx, e.images, chosen, w)
+	if err := archive.Save(ctx, e.images, chosen, w); err != nil {
+		return err
+	}
+	for _, c := range chosen {
+		e.noteImage(events.ActionSave, c.Image.ID, c.Image.ID)
+	}
+	return nil
 }
 
 // imageOn returns the image that text names if it is for a platform; empty is
@@ -76,6 +84,9 @@ func (e *Engine) ImageLoad(ctx context.Context, r io.Reader, platformName string
 	var out []Loaded
 	for _, l := range got {
 		out = append(out, Loaded{ID: l.ID, Names: familiar(l.Names)})
+		for _, n := range append(familiar(l.Names), l.ID)[:max(1, len(l.Names))] {
+			e.noteImage(events.ActionLoad, l.ID, n)
+		}
 	}
 	return out, err
 }
@@ -121,6 +132,8 @@ func (e *Engine) ImageImport(ctx context.Context, r io.Reader, opt ImportOptions
 	img, err := archive.Import(ctx, e.images, r, o)
 	if err != nil {
 		e.collectSpare()
+		return "", err
 	}
-	return img.ID, err
+	e.noteImage(events.ActionImport, img.ID, img.ID)
+	return img.ID, nil
 }

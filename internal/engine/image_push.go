@@ -1,6 +1,10 @@
 package engine
 
-import "context"
+import (
+	"context"
+
+	"github.com/moby/moby/api/types/events"
+)
 
 // ImagePush sends an image to its registry.
 func (e *Engine) ImagePush(ctx context.Context, opt PushOptions) (PushResult, error) {
@@ -8,7 +12,11 @@ func (e *Engine) ImagePush(ctx context.Context, opt PushOptions) (PushResult, er
 	if err != nil {
 		return PushResult{}, err
 	}
-	return r.Push(ctx, e.images, opt)
+	res, err := r.Push(ctx, e.images, opt)
+	if err == nil {
+		e.noteImage(events.ActionPush, familiarName(res.Ref), repositoryName(res.Ref))
+	}
+	return res, err
 }
 
 // RegistryLogin finds out whether a registry accepts an account.

@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/image"
 
 	"berth/internal/filter"
@@ -62,9 +63,16 @@ type remover struct {
 	c     *store.Collector
 	users imageUsers
 	gone  []image.DeleteResponse
+	// events are written when all is done.
+	events []imageEvent
 	// collect asks for the removal of what nobody needs any more.
 	collect bool
 	bytes   int64
+}
+
+type imageEvent struct {
+	action events.Action
+	id     string
 }
 
 // withRemover runs do and then, if that asks for it, removes what nobody needs
@@ -82,6 +90,9 @@ func (e *Engine) withRemover(do func(*remover) error) (*remover, error) {
 	}
 	if err := do(r); err != nil {
 		return nil, err
+	}
+	for _, ev := range r.events {
+		e.noteImage(ev.action, ev.id, ev.id)
 	}
 	if !r.collect {
 		return r, nil
@@ -168,7 +179,7 @@ func (r *remover) remove(img store.Image, text string, force bool) error {
 	if len(gone) == len(names) && !isRunning(users) {
 		return r.delete(img, gone, force)
 	}
-	return r.untag(gone)
+	return r.untag(img, gone)
 }
 
 // delete removes an image with all its names.
@@ -184,19 +195,21 @@ func (r *remover) delete(img store.Image, names []string, force bool) error {
 	if err := r.c.Delete(img.ID); err != nil {
 		return err
 	}
-	r.note(names)
+	r.note(img, names)
 	r.gone = append(r.gone, image.DeleteResponse{Deleted: img.ID})
+	r.events = append(r.events, imageEvent{events.ActionDelete, img.ID})
 	r.collect = true
 	return nil
 }
 
-func (r *remover) untag(names []string) error {
-	r.note(names)
+func (r *remover) untag(img store.Image, names []string) error {
+	r.note(img, names)
 	return r.c.Untag(names...)
 }
 
-func (r *remover) note(names []string) {
+func (r *remover) note(img store.Image, names []string) {
 	for _, n := range familiar(names) {
+		r.events = append(r.events, imageEvent{events.ActionUnTag, img.ID})
 		r.gone = append(r.gone, image.DeleteResponse{Untagged: n})
 	}
 }
@@ -281,5 +294,6 @@ func (e *Engine) ImagePrune(ctx context.Context, all bool, filters map[string][]
 	if err != nil {
 		return rep, err
 	}
+	e.notePrune(events.ImageEventType, uint64(r.bytes))
 	return image.PruneReport{ImagesDeleted: r.gone, SpaceReclaimed: uint64(r.bytes)}, nil
 }

@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"slices"
 
+	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/mount"
 	api "github.com/moby/moby/api/types/volume"
 
@@ -35,7 +36,11 @@ func volumeError(err error) error {
 // whatever else was asked.
 func (e *Engine) VolumeCreate(ctx context.Context, opt VolumeCreateOptions) (api.Volume, error) {
 	v, err := e.volumes().Create(ctx, opt)
-	return v, volumeError(err)
+	if err != nil {
+		return v, volumeError(err)
+	}
+	e.noteVolume(events.ActionCreate, v.Name)
+	return v, nil
 }
 
 // VolumeInspect returns one volume.
@@ -54,14 +59,28 @@ func (e *Engine) VolumeList(ctx context.Context, filters map[string][]string) (a
 // VolumeRemove removes a volume that no container uses. With force a missing
 // one is no error.
 func (e *Engine) VolumeRemove(ctx context.Context, name string, force bool) error {
-	return volumeError(e.volumes().Remove(ctx, name, force))
+	if err := e.volumes().Remove(ctx, name, force); err != nil {
+		return volumeError(err)
+	}
+	e.noteVolume(events.ActionDestroy, name)
+	return nil
 }
 
 // VolumePrune removes volumes that no container uses: the anonymous ones, or
 // all. Filters: label, label!, all.
 func (e *Engine) VolumePrune(ctx context.Context, all bool, filters map[string][]string) (api.PruneReport, error) {
 	rep, err := e.volumes().Prune(ctx, all, filters)
+	for _, name := range rep.VolumesDeleted {
+		e.noteVolume(events.ActionDestroy, name)
+	}
+	if err == nil {
+		e.notePrune(events.VolumeEventType, rep.SpaceReclaimed)
+	}
 	return rep, volumeError(err)
+}
+
+func (e *Engine) noteVolume(action events.Action, name string) {
+	e.note(events.VolumeEventType, action, name, map[string]string{"driver": volume.Driver})
 }
 
 // volumeUsers tells for every volume in use the IDs of its containers.

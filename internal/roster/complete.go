@@ -1,6 +1,7 @@
 package roster
 
 import (
+	"cmp"
 	"fmt"
 	"strings"
 
@@ -31,10 +32,26 @@ func Complete(c *container.Config, img *dockerspec.DockerOCIImageConfig) {
 	c.Env = mergeEnv(img.Env, c.Env)
 	c.Labels = mergeMap(img.Labels, c.Labels)
 	c.Volumes = mergeMap(img.Volumes, c.Volumes)
-	if c.Healthcheck == nil {
-		c.Healthcheck = img.Healthcheck
-	}
+	c.Healthcheck = completeHealth(c.Healthcheck, img.Healthcheck)
 	mergePorts(c, img.ExposedPorts)
+}
+
+// completeHealth fills what a request leaves open of the image's health check:
+// with options but no command it is the image's command that is run.
+func completeHealth(asked, img *container.HealthConfig) *container.HealthConfig {
+	if asked == nil || img == nil {
+		return cmp.Or(asked, img)
+	}
+	h := *asked
+	if len(h.Test) == 0 {
+		h.Test = img.Test
+	}
+	h.Interval = cmp.Or(h.Interval, img.Interval)
+	h.Timeout = cmp.Or(h.Timeout, img.Timeout)
+	h.StartPeriod = cmp.Or(h.StartPeriod, img.StartPeriod)
+	h.StartInterval = cmp.Or(h.StartInterval, img.StartInterval)
+	h.Retries = cmp.Or(h.Retries, img.Retries)
+	return &h
 }
 
 // mergeEnv keeps the image's order and lets the request replace by key.

@@ -72,7 +72,7 @@ func (s *Set) oneFilter(key, v string, entries []Entry, image Ancestor) (func(En
 		}
 		return func(en Entry) bool { return en.Status.Phase == shim.Exited && en.Status.ExitCode == n }, nil
 	case "health":
-		return func(Entry) bool { return v == "none" }, nil
+		return healthFilter(v)
 	case "before", "since":
 		return s.ageFilter(key, v, entries)
 	case "until":
@@ -80,6 +80,18 @@ func (s *Set) oneFilter(key, v string, entries []Entry, image Ancestor) (func(En
 		return func(en Entry) bool { return en.Created.Before(t) }, err
 	}
 	return useFilter(key, v, image)
+}
+
+func healthFilter(v string) (func(Entry) bool, error) {
+	if err := container.ValidateHealthStatus(container.HealthStatus(v)); err != nil {
+		return nil, &Error{Kind: ErrInvalid, Text: "invalid filter 'health=" + v + "'"}
+	}
+	return func(en Entry) bool {
+		if en.Status.Health == nil {
+			return v == string(container.NoHealthcheck)
+		}
+		return en.Status.Health.Status == v
+	}, nil
 }
 
 // useFilter tests what a container is made of.

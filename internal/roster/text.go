@@ -31,7 +31,17 @@ func StatusText(st shim.Status) string {
 	ago := func(t time.Time) string { return units.HumanDuration(time.Since(t)) + " ago" }
 	switch st.Phase {
 	case shim.Running:
-		return "Up " + units.HumanDuration(time.Since(st.StartedAt))
+		up := "Up " + units.HumanDuration(time.Since(st.StartedAt))
+		switch h := st.Health; {
+		case h == nil:
+			return up
+		case h.Status == shim.Starting:
+			return up + " (health: starting)"
+		default:
+			return up + " (" + h.Status + ")"
+		}
+	case shim.Paused:
+		return "Up " + units.HumanDuration(time.Since(st.StartedAt)) + " (Paused)"
 	case shim.Restarting:
 		return fmt.Sprintf("Restarting (%d) %s", st.ExitCode, ago(st.FinishedAt))
 	case shim.Exited:
