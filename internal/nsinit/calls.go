@@ -10,6 +10,8 @@ func number(name string) (uintptr, bool) {
 		return unix.SYS_CAPSET, true
 	case "chdir":
 		return unix.SYS_CHDIR, true
+	case "chroot":
+		return unix.SYS_CHROOT, true
 	case "close":
 		return unix.SYS_CLOSE, true
 	case "dup3":
@@ -92,6 +94,30 @@ func number2(name string) (uintptr, bool) {
 		return unix.SYS_UNSHARE, true
 	case "write":
 		return unix.SYS_WRITE, true
+	}
+	return number3(name)
+}
+
+func number3(name string) (uintptr, bool) {
+	switch name {
+	case "faccessat":
+		return unix.SYS_FACCESSAT, true
+	case "fchmodat":
+		return unix.SYS_FCHMODAT, true
+	case "fchownat":
+		return unix.SYS_FCHOWNAT, true
+	case "ioprio_set":
+		return unix.SYS_IOPRIO_SET, true
+	case "personality":
+		return unix.SYS_PERSONALITY, true
+	case "sched_setaffinity":
+		return unix.SYS_SCHED_SETAFFINITY, true
+	case "sched_setattr":
+		return unix.SYS_SCHED_SETATTR, true
+	case "sendfile":
+		return unix.SYS_SENDFILE, true
+	case "set_mempolicy":
+		return unix.SYS_SET_MEMPOLICY, true
 	}
 	return 0, false
 }

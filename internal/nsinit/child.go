@@ -97,12 +97,18 @@ func run(m *image, status uintptr) {
 		case kindSend:
 			e = pass(m, status, a[0])
 		case kindClose:
-			e = closeAll(status)
-			status = 3
+			e = closeAll(m, status, a[0]+3)
+			status = a[0] + 3
 		case kindFail:
 			e = syscall.Errno(a[0])
 		case kindAlive:
 			e = tell(m, status, msgAlive, i, 0)
+		case kindPause:
+			e = pause(m, status, i, a[0])
+		case kindWait:
+			e = await(m, status, i)
+		case kindInside:
+			e = inside(a[0])
 		}
 		if e == 0 {
 			if in.out != 0 {
@@ -119,14 +125,83 @@ func run(m *image, status uintptr) {
 	}
 }
 
-// closeAll moves the status socket to 3 and closes what lies above it.
+// closeAll moves the status socket to a place, the listening one to the next,
+// and closes what lies above.
 //
 //go:nosplit
 //go:norace
-func closeAll(status uintptr) syscall.Errno {
-	_, _, e := syscall.RawSyscall(syscall.SYS_DUP3, status, 3, syscall.O_CLOEXEC)
+func closeAll(m *image, status, to uintptr) syscall.Errno {
+	var e syscall.Errno
+	if status != to {
+		_, _, e = syscall.RawSyscall(syscall.SYS_DUP3, status, to, syscall.O_CLOEXEC)
+	}
+	if m.regs[RegListen] != 0 && e == 0 {
+		to++
+		if m.regs[RegListen] != to {
+			_, _, e = syscall.RawSyscall(syscall.SYS_DUP3, m.regs[RegListen], to, syscall.O_CLOEXEC)
+		}
+		m.regs[RegListen] = to
+	}
 	if e == 0 {
-		_, _, e = syscall.RawSyscall(unix.SYS_CLOSE_RANGE, 4, 1<<32-1, 0)
+		_, _, e = syscall.RawSyscall(unix.SYS_CLOSE_RANGE, to+1, 1<<32-1, 0)
+	}
+	return e
+}
+
+// pause waits for four bytes, all zero. When nobody is there any more to send
+// them, the process ends.
+//
+//go:nosplit
+//go:norace
+func pause(m *image, status uintptr, op int, stage uintptr) syscall.Errno {
+	if e := tell(m, status, msgPause, op, stage); e != 0 {
+		return e
+	}
+	for {
+		n, _, e := syscall.RawSyscall(syscall.SYS_READ, status, uintptr(unsafe.Pointer(&m.word)), 4)
+		if e == syscall.EINTR {
+			continue
+		}
+		if e == 0 && (n != 4 || m.word != 0) {
+			return syscall.ECANCELED
+		}
+		return e
+	}
+}
+
+// await stands still until somebody connects, who then hears the rest.
+//
+//go:nosplit
+//go:norace
+func await(m *image, status uintptr, op int) syscall.Errno {
+	if e := tell(m, status, msgReady, op, 0); e != 0 {
+		return e
+	}
+	for {
+		fd, _, e := syscall.RawSyscall6(syscall.SYS_ACCEPT4, m.regs[RegListen], 0, 0, syscall.SOCK_CLOEXEC, 0, 0)
+		if e == syscall.EINTR || e == syscall.ECONNABORTED {
+			continue
+		}
+		if e == 0 {
+			m.base = op + 1
+			_, _, e = syscall.RawSyscall(syscall.SYS_DUP3, fd, status, syscall.O_CLOEXEC)
+			syscall.RawSyscall(syscall.SYS_CLOSE, fd, 0, 0)
+			syscall.RawSyscall(syscall.SYS_CLOSE, m.regs[RegListen], 0, 0)
+		}
+		return e
+	}
+}
+
+// inside checks the working directory: getcwd(2) puts "(unreachable)" before
+// one that is not below the root (CVE-2024-21626).
+//
+//go:nosplit
+//go:norace
+//go:nocheckptr
+func inside(buf uintptr) syscall.Errno {
+	_, _, e := syscall.RawSyscall(syscall.SYS_GETCWD, buf, unix.PathMax, 0)
+	if e == 0 && *(*byte)(*(*unsafe.Pointer)(unsafe.Pointer(&buf))) != '/' {
+		return syscall.EXDEV
 	}
 	return e
 }
@@ -159,7 +234,7 @@ func tolerated(in *instr, e syscall.Errno) bool {
 //go:nosplit
 //go:norace
 func tell(m *image, status uintptr, kind uint32, op int, value uintptr) syscall.Errno {
-	m.msg.kind, m.msg.op, m.msg.value = kind, uint32(op), int64(value)
+	m.msg.kind, m.msg.op, m.msg.value = kind, uint32(op-m.base), int64(value)
 	_, _, e := syscall.RawSyscall(syscall.SYS_WRITE, status, uintptr(unsafe.Pointer(&m.msg)), unsafe.Sizeof(m.msg))
 	return e
 }

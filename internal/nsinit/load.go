@@ -29,6 +29,9 @@ const (
 	kindClose
 	kindFail
 	kindAlive
+	kindPause
+	kindWait
+	kindInside
 )
 
 // image is a loaded program. All memory that instructions point to is held by
@@ -49,6 +52,10 @@ type image struct {
 	// share is CLONE_VM|CLONE_VFORK where the child may use our memory
 	// until it executes, and flags what the first clone gets in all.
 	share, flags uintptr
+	// base is the first operation that whoever now listens knows of, and
+	// word what a pausing program is told: zero is to go on.
+	base int
+	word uint32
 }
 
 // message is what the child tells the shim, in native byte order.
@@ -63,6 +70,8 @@ const (
 	msgError                   // op failed with errno value
 	msgFD                      // a descriptor comes along
 	msgAlive                   // nothing: whether it can be sent is the point
+	msgPause                   // value: a stage at which it waits for a word
+	msgReady                   // the program has come to CallWait
 )
 
 func load(p *Program) (*image, error) {
@@ -87,32 +96,53 @@ func load(p *Program) (*image, error) {
 }
 
 // needsCopy reports whether the child must have memory of its own: an init
-// lives on in it, and the kernel makes a user namespace by unshare(2) only for
-// a process that shares it with nobody.
+// lives on in it; who pauses needs us awake; and the kernel makes a user
+// namespace by unshare(2), or enters a time namespace by setns(2), only for a
+// process that shares memory with nobody.
 func (p *Program) needsCopy() bool {
 	for _, op := range p.Ops {
-		if op.Call == CallInit || op.Call == "unshare" && len(op.Args) > 0 && op.Args[0].n&unix.CLONE_NEWUSER != 0 {
+		switch op.Call {
+		case CallInit, CallPause, CallWait:
 			return true
+		case "unshare":
+			if len(op.Args) > 0 && op.Args[0].n&unix.CLONE_NEWUSER != 0 {
+				return true
+			}
+		case "setns":
+			if len(op.Args) > 1 && op.Args[1].n&unix.CLONE_NEWTIME != 0 {
+				return true
+			}
 		}
 	}
 	return false
 }
 
-func (m *image) lower(in *instr, op Op, left int) error {
-	switch op.Call {
+func pseudo(call string) uint8 {
+	switch call {
 	case CallClone:
-		in.kind = kindClone
+		return kindClone
 	case CallInit:
-		in.kind = kindInit
+		return kindInit
 	case CallSend:
-		in.kind = kindSend
+		return kindSend
 	case CallClose:
-		in.kind = kindClose
+		return kindClose
 	case CallFail:
-		in.kind = kindFail
+		return kindFail
 	case CallAlive:
-		in.kind = kindAlive
-	default:
+		return kindAlive
+	case CallPause:
+		return kindPause
+	case CallWait:
+		return kindWait
+	case CallInside:
+		return kindInside
+	}
+	return kindSyscall
+}
+
+func (m *image) lower(in *instr, op Op, left int) error {
+	if in.kind = pseudo(op.Call); in.kind == kindSyscall {
 		nr, ok := number(op.Call)
 		if !ok {
 			return fmt.Errorf("unknown call")

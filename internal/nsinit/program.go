@@ -37,9 +37,20 @@ const (
 	CallInit = "init"
 	// CallSend passes the descriptor in register Args[0] to the shim.
 	CallSend = "send"
-	// CallClose closes every descriptor from 4 up; 0, 1, 2 and the status
-	// socket, moved to 3 and closed on exec, remain.
+	// CallClose closes every descriptor but 0, 1, 2, the Args[0] that follow
+	// (none without it), and those that execve closes: the status socket,
+	// moved next, and after it the socket in RegListen, if there is one.
 	CallClose = "close-all"
+	// CallPause tells the maker of the process that stage Args[0] is
+	// reached, and waits for its word to go on.
+	CallPause = "pause"
+	// CallWait tells the maker that all is ready, waits for the first
+	// connection to the socket in RegListen, and puts it in the place of the
+	// status socket: whoever starts the process hears of what follows.
+	CallWait = "wait"
+	// CallInside fails when the working directory is outside of the root
+	// file system. Args[0] are at least PATH_MAX bytes to work with.
+	CallInside = "inside"
 	// CallAlive fails when the shim is gone. It follows a parent-death
 	// signal, which does not tell of a parent that is dead already, and
 	// CallClose, since our copy of the shim's end would feign life.
@@ -67,7 +78,9 @@ const (
 	RegIPCNS
 	RegUTSNS
 	RegCgroupNS
-	RegFree // the first that a compiler may use
+	RegListen // a listening socket, for CallWait
+	RegPidfd  // of a process whose namespaces are joined
+	RegFree   // the first that a compiler may use
 )
 
 // Namespace is a kind of namespace that a process can join by descriptor.

@@ -29,8 +29,9 @@ func (e *OpError) Unwrap() error { return e.Errno }
 
 // Child is the process that a program has become.
 type Child struct {
-	Pid int
-	FDs []*os.File // those passed by CallSend, in order
+	Pid     int
+	FDs     []*os.File // those passed by CallSend, in order
+	Waiting bool       // at a CallWait
 }
 
 // Spawn runs a program in a new child of the calling process and returns when
@@ -41,6 +42,13 @@ type Child struct {
 // because a parent-death signal (prctl(2) PR_SET_PDEATHSIG) refers to the
 // thread that made the child.
 func Spawn(p *Program, regs map[Reg]int) (*Child, error) {
+	return SpawnPausing(p, regs, nil)
+}
+
+// SpawnPausing is Spawn for a program with CallPause, at which pause is called
+// with the stage and the process; an error ends the process. At a CallWait it
+// returns at once, and the rest is for [Resume].
+func SpawnPausing(p *Program, regs map[Reg]int, pause func(stage, pid int) error) (*Child, error) {
 	m, err := load(p)
 	if err != nil {
 		return nil, fmt.Errorf("damaged plan: %w", err)
@@ -62,7 +70,26 @@ func Spawn(p *Program, regs map[Reg]int) (*Child, error) {
 	if errno != 0 {
 		return nil, &OpError{Op: Op{Call: CallClone, What: "make a process in new namespaces"}, Errno: errno}
 	}
-	return collect(p, pid, pair[0])
+	t := &talk{program: p, sock: pair[0], pause: pause, pids: []int{pid}}
+	if err := t.listen(); err != nil {
+		t.end()
+		return nil, err
+	}
+	if len(t.pids) > 1 {
+		reap(pid)
+	}
+	return &Child{Pid: t.pids[len(t.pids)-1], FDs: t.fds, Waiting: t.ready}, nil
+}
+
+// Resume lets a process go on that stands at a CallWait, over a connection to
+// its socket, and returns when it has executed. Rest is what its operations
+// from there on are for, as Op.What has it.
+func Resume(conn int, rest []string, pid int, pause func(stage, pid int) error) error {
+	p := &Program{Ops: make([]Op, len(rest))}
+	for i, what := range rest {
+		p.Ops[i] = Op{Call: "execve", What: what}
+	}
+	return (&talk{program: p, sock: conn, pause: pause, pids: []int{pid}}).listen()
 }
 
 // dropInheritable takes the inheritable capabilities from the calling thread,
@@ -82,48 +109,94 @@ func dropInheritable() error {
 	return os.NewSyscallError("capset", unix.Capset(&hdr, &data[0]))
 }
 
-// collect reads the child's messages until it has executed or failed.
-func collect(p *Program, first, sock int) (*Child, error) {
-	c := &Child{Pid: first}
-	pids := []int{first}
-	fail := func(err error) (*Child, error) {
-		for _, f := range c.FDs {
-			f.Close()
-		}
-		for _, pid := range pids {
-			unix.Kill(pid, unix.SIGKILL)
-			reap(pid)
-		}
-		return nil, err
-	}
-	// After a failure the messages are read to their end all the same: the
-	// process that CallClone made may fail before its maker has told of it.
+// talk is the maker's side of a start.
+type talk struct {
+	program *Program
+	sock    int
+	pause   func(stage, pid int) error
+	pids    []int // the first process, and what CallClone made of it
+	fds     []*os.File
+	stage   *message // a pause of a process that we have not been told of yet
+	ready   bool     // it stands at a CallWait
+}
+
+// listen reads the child's messages until it has executed, waits or failed.
+//
+// After a failure the messages are read to their end all the same: the process
+// that CallClone made may fail before its maker has told of it.
+func (t *talk) listen() error {
 	var failed error
 	for {
-		msg, fd, err := receive(sock)
+		msg, fd, err := receive(t.sock)
 		if err != nil {
-			return fail(err)
+			return err
 		}
 		switch {
-		case msg == nil && failed != nil:
-			return fail(failed)
 		case msg == nil: // closed by execve, or the child was killed
-			if len(pids) > 1 {
-				reap(first)
-			}
-			return c, nil
+			return failed
 		case msg.kind == msgAlive:
-		case msg.kind == msgPid:
-			c.Pid = int(msg.value)
-			pids = append(pids, c.Pid)
+		case msg.kind == msgReady:
+			t.ready = true
+			return nil
+		case msg.kind == msgPid && isChild(int(msg.value)):
+			t.pids = append(t.pids, int(msg.value))
+			if t.stage != nil {
+				err = t.answer(t.stage)
+			}
+		case msg.kind == msgPause && int(msg.op) < len(t.program.Ops):
+			err = t.answer(msg)
 		case msg.kind == msgFD:
-			c.FDs = append(c.FDs, os.NewFile(uintptr(fd), "passed"))
-		case msg.kind == msgError && int(msg.op) < len(p.Ops):
-			failed = &OpError{Op: p.Ops[msg.op], Errno: syscall.Errno(msg.value)}
+			t.fds = append(t.fds, os.NewFile(uintptr(fd), "passed"))
+		case msg.kind == msgError && int(msg.op) < len(t.program.Ops):
+			failed = &OpError{Op: t.program.Ops[msg.op], Errno: syscall.Errno(msg.value)}
 		default:
-			return fail(errors.New("unexpected message from a starting process"))
+			return errors.New("unexpected message from a starting process")
+		}
+		if err != nil {
+			return err
 		}
 	}
+}
+
+// answer has the pause's work done and sends the word, when it is known which
+// process pauses.
+func (t *talk) answer(msg *message) error {
+	made := 1
+	for _, op := range t.program.Ops[:msg.op] {
+		if op.Call == CallClone {
+			made++
+		}
+	}
+	if t.stage = nil; len(t.pids) < made {
+		t.stage = msg
+		return nil
+	}
+	if t.pause != nil {
+		if err := t.pause(int(msg.value), t.pids[len(t.pids)-1]); err != nil {
+			return err
+		}
+	}
+	if _, err := unix.Write(t.sock, make([]byte, 4)); err != nil && err != unix.EPIPE {
+		return os.NewSyscallError("write", err)
+	}
+	return nil
+}
+
+// end puts away what a failed start leaves.
+func (t *talk) end() {
+	for _, f := range t.fds {
+		f.Close()
+	}
+	for _, pid := range t.pids {
+		unix.Kill(pid, unix.SIGKILL)
+		reap(pid)
+	}
+}
+
+// isChild keeps a process that was taken over inside a container from having
+// us end another.
+func isChild(pid int) bool {
+	return unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOHANG|unix.WNOWAIT, nil) == nil
 }
 
 // receive returns the next message and a descriptor that came with it, or nil

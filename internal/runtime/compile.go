@@ -51,23 +51,22 @@ func Compile(c Config) (*nsinit.Program, error) {
 	p := &nsinit.Program{Flags: st.enter()}
 	st.passNamespaces()
 	st.do("start a session", "setsid")
+	st.keyring()
 	st.sources()
 	st.rootfs()
-	st.places()
-	st.devices()
-	st.kernelSettings()
-	st.protect()
 	if s.Process.Terminal {
 		st.terminal("/dev/pts/ptmx", s.Process, true)
 	} else {
 		st.stdio()
 	}
 	st.late()
-	st.adjust(s.Process, c.Stdin)
+	st.owners(s.Process, c.Stdin)
 	if u := s.Process.User; st.ns.rootless() && (u.UID != 0 || u.GID != 0) {
 		st.nestUser(st.proc, int(u.UID), int(u.GID))
 	}
-	st.process(s.Process, st.ns.rootless(), c.Init, c.Filters)
+	l := st.launch()
+	l.single, l.init, l.tied = st.ns.rootless(), c.Init, true
+	st.process(l)
 	p.Ops = st.ops
 	return p, st.err
 }
@@ -77,10 +76,13 @@ type start struct {
 	*builder
 	Config
 	ns     namespaces
-	proc   nsinit.Arg   // the host's /proc, for writing id maps
+	bundle *Bundle      // for OCI, or nil
+	proc   nsinit.Arg   // the host's /proc, for what a process sets there of itself
+	outer  []outerMount // mounts that its maker opens
 	mounts []sourced    // detached mounts, in the order of their places
 	devs   []nsinit.Reg // detached device nodes, as in Spec.Linux.Devices
 	frozen []string     // made read-only when all is in place
+	links  [][2]string  // from the second to the first
 }
 
 // namespaces is what the specification says about them.
@@ -117,6 +119,8 @@ func cloneFlag(t specs.LinuxNamespaceType) uint64 {
 		return unix.CLONE_NEWUTS
 	case specs.CgroupNamespace:
 		return unix.CLONE_NEWCGROUP
+	case specs.TimeNamespace:
+		return unix.CLONE_NEWTIME
 	}
 	return 0
 }
@@ -131,25 +135,84 @@ func (n namespaces) own(flag uint64) bool { return n.fresh&flag != 0 }
 // enter gets into the namespaces and cgroups and returns the flags of the
 // first clone. The cgroup namespace is made last, because its root is the
 // cgroup that its maker is in.
+//
+// A second clone is needed to make namespaces out of joined ones; to enter a
+// time namespace, which only children do (time_namespaces(7)); and to join
+// root's cgroups before a user namespace takes the right to.
 func (st *start) enter() uint64 {
-	rest := st.ns.fresh &^ unix.CLONE_NEWCGROUP
+	rest := st.ns.fresh &^ (unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME)
+	user, timed := st.ns.own(unix.CLONE_NEWUSER), st.ns.own(unix.CLONE_NEWTIME)
+	twice := len(st.ns.join) > 0 || timed || st.bundle != nil && user && len(st.Cgroups) > 0
 	first := rest
-	if len(st.ns.join) > 0 {
+	st.proc = st.openProc()
+	if twice {
 		first = 0
 		st.joinAll()
 	}
 	st.joinCgroups(st.Cgroups)
-	if len(st.ns.join) > 0 {
+	if timed {
+		if user {
+			st.do("make a user namespace", "unshare", nsinit.Flags(unix.CLONE_NEWUSER))
+			st.mapped()
+			user, rest = false, rest&^unix.CLONE_NEWUSER
+		}
+		st.timeNamespace()
+	}
+	if twice {
 		st.do("make a process in new namespaces", nsinit.CallClone, nsinit.Flags(rest))
 	}
-	st.proc = nsinit.Ref(st.get("open /proc", "openat", cwd, nsinit.Str("/proc"), nsinit.Int(unix.O_PATH|unix.O_CLOEXEC), zero))
-	if st.ns.own(unix.CLONE_NEWUSER) {
-		st.mapIDs(st.proc, st.Spec.Linux.UIDMappings, st.Spec.Linux.GIDMappings)
+	if user {
+		st.mapped()
 	}
 	if st.ns.own(unix.CLONE_NEWCGROUP) {
 		st.do("make a cgroup namespace", "unshare", nsinit.Flags(unix.CLONE_NEWCGROUP))
 	}
 	return first
+}
+
+// mapped gives a new user namespace its id maps.
+func (st *start) mapped() {
+	if st.bundle == nil || !st.bundle.UIDGIDMapsByParent {
+		st.mapIDs(st.proc, st.Spec.Linux.UIDMappings, st.Spec.Linux.GIDMappings)
+		return
+	}
+	st.pause(StageMap)
+	st.becomeRoot()
+}
+
+// becomeRoot takes the ids of a user namespace's root, where it has one
+// (EINVAL); its capabilities are there already. EPERM: groups cannot be set
+// when an ordinary account has written the map (user_namespaces(7)).
+func (b *builder) becomeRoot() {
+	const what = "become root of the user namespace"
+	b.do(what, "setresgid", zero, zero, zero)
+	b.allow(0, unix.EINVAL)
+	b.do(what, "setgroups", zero, nsinit.Bytes(nil))
+	b.allow(0, unix.EPERM)
+	b.do(what, "setresuid", zero, zero, zero)
+	b.allow(0, unix.EINVAL)
+}
+
+// timeNamespace makes the namespace of the next child. Offsets are set once,
+// before anybody is in it.
+func (st *start) timeNamespace() {
+	st.do("make a time namespace", "unshare", nsinit.Flags(unix.CLONE_NEWTIME))
+	text := ""
+	for _, clock := range []string{"monotonic", "boottime"} {
+		if o, ok := st.Spec.Linux.TimeOffsets[clock]; ok {
+			text += fmt.Sprintf("%s %d %d\n", clock, o.Secs, o.Nanosecs)
+		}
+	}
+	if text == "" {
+		return
+	}
+	st.do("set dumpable", "prctl", nsinit.Int(unix.PR_SET_DUMPABLE), nsinit.Int(1), zero, zero, zero)
+	st.writeFile("set the clocks of the time namespace", st.proc, "self/timens_offsets", text)
+	st.do("set dumpable", "prctl", nsinit.Int(unix.PR_SET_DUMPABLE), zero, zero, zero, zero)
+}
+
+func (b *builder) openProc() nsinit.Arg {
+	return nsinit.Ref(b.get("open /proc", "openat", cwd, nsinit.Str("/proc"), nsinit.Int(unix.O_PATH|unix.O_CLOEXEC), zero))
 }
 
 // passNamespaces gives the shim descriptors of the namespaces for later execs.
@@ -172,7 +235,7 @@ func (st *start) passNamespaces() {
 // to enter the others.
 func (st *start) joinAll() {
 	order := []specs.LinuxNamespaceType{specs.UserNamespace, specs.PIDNamespace, specs.NetworkNamespace,
-		specs.IPCNamespace, specs.UTSNamespace, specs.CgroupNamespace, specs.MountNamespace}
+		specs.IPCNamespace, specs.UTSNamespace, specs.CgroupNamespace, specs.TimeNamespace, specs.MountNamespace}
 	fds := map[specs.LinuxNamespaceType]nsinit.Reg{}
 	for _, t := range order {
 		if p := st.ns.join[t]; p != "" {
@@ -185,6 +248,9 @@ func (st *start) joinAll() {
 				fd = st.get("find the owner of the joined namespaces", "ioctl", nsinit.Ref(fds[st.anyJoined()]), nsinit.Int(unix.NS_GET_USERNS))
 			}
 			st.do("join the "+string(t)+" namespace "+st.ns.join[t], "setns", nsinit.Ref(fd), nsinit.Flags(cloneFlag(t)))
+			if t == specs.UserNamespace && st.bundle != nil {
+				st.becomeRoot()
+			}
 		}
 	}
 }
@@ -225,37 +291,6 @@ func idMap(maps []specs.LinuxIDMapping) string {
 		s += fmt.Sprintf("%d %d %d\n", m.ContainerID, m.HostID, m.Size)
 	}
 	return s
-}
-
-// rootfs mounts the root file system, enters it and lets the old root go.
-func (st *start) rootfs() {
-	st.mountRoot()
-	// pivot_root(2): with "." twice the old root lies over the new one, and
-	// unmounting "." uncovers it.
-	st.do("enter the root file system", "chdir", nsinit.Str(st.Root.Target))
-	st.do("enter the root file system", "pivot_root", nsinit.Str("."), nsinit.Str("."))
-	st.do("leave the host's file system", "umount2", nsinit.Str("."), nsinit.Int(unix.MNT_DETACH))
-	st.do("enter the root file system", "chdir", nsinit.Str("/"))
-}
-
-// mountRoot mounts the root file system at its target, as seen from its base.
-func (st *start) mountRoot() {
-	r := st.Root
-	flags := uint64(0)
-	if r.NoDev {
-		flags = unix.MS_NODEV
-	}
-	st.do("enter "+r.Base, "chdir", nsinit.Str(r.Base))
-	if len(r.Lower) > 0 {
-		st.overlay(flags)
-	} else {
-		st.do("mount the root file system", "mount", nsinit.Str(r.Target), nsinit.Str(r.Target), none, nsinit.Flags(unix.MS_BIND|unix.MS_REC), zero)
-		st.do("mount the root file system", "mount", none, nsinit.Str(r.Target), none, nsinit.Flags(unix.MS_BIND|unix.MS_REMOUNT|flags), zero)
-		if st.ns.rootless() {
-			// The host may have locked flags that a remount must keep.
-			st.ops[len(st.ops)-1].Allow = []int{nsinit.AnyError}
-		}
-	}
 }
 
 // kernelSettings are those of the new namespaces.
@@ -313,10 +348,21 @@ func (b *builder) stdio() {
 	}
 }
 
-// terminal opens a pseudo-terminal of the container's own devpts, passes the
-// master to the shim and makes the other end the controlling terminal.
-// TIOCGPTPEER opens it without a path that somebody could redirect.
+// terminal gives the leader of a session a terminal.
 func (b *builder) terminal(ptmx string, p *specs.Process, console bool) {
+	b.terminalOf(ptmx, p, console)
+	b.takeTerminal()
+}
+
+// takeTerminal makes the standard input the controlling terminal.
+func (b *builder) takeTerminal() {
+	b.do("take the terminal", "ioctl", zero, nsinit.Int(unix.TIOCSCTTY), zero)
+}
+
+// terminalOf opens a pseudo-terminal of the container's own devpts, passes the
+// master to our maker and makes the other end the standard streams.
+// TIOCGPTPEER opens it without a path that somebody could redirect.
+func (b *builder) terminalOf(ptmx string, p *specs.Process, console bool) {
 	const what = "open a terminal"
 	args := append([]nsinit.Arg{cwd, nsinit.Str(ptmx)}, openHow(unix.O_RDWR|unix.O_NOCTTY, unix.RESOLVE_NO_SYMLINKS)...)
 	master := b.get(what+" in the container", "openat2", args...)
@@ -330,12 +376,10 @@ func (b *builder) terminal(ptmx string, p *specs.Process, console bool) {
 	for fd := range 3 {
 		b.do(what, "dup3", nsinit.Ref(slave), nsinit.Int(fd), zero)
 	}
-	b.do("take the terminal", "ioctl", zero, nsinit.Int(unix.TIOCSCTTY), zero)
 	if console {
-		// A fresh devpts numbers its terminals from 0.
 		b.mknod("/dev/console")
 		b.allow(0, unix.EEXIST, unix.EPERM, unix.EACCES, unix.EROFS)
-		m := b.get(what, "open_tree", cwd, nsinit.Str("/dev/pts/0"), nsinit.Flags(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))
+		m := b.get(what, "open_tree", nsinit.Ref(slave), none, nsinit.Flags(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH))
 		b.attachExact(m, "/dev/console")
 	}
 }

@@ -162,17 +162,44 @@ func TestJoinComesFirst(t *testing.T) {
 }
 
 func TestParseOptions(t *testing.T) {
+	const ro, nosuid, nodev, noexec = unix.MOUNT_ATTR_RDONLY, unix.MOUNT_ATTR_NOSUID, unix.MOUNT_ATTR_NODEV, unix.MOUNT_ATTR_NOEXEC
 	for _, tt := range []struct {
 		opts string
 		want options
 	}{
-		{"bind,ro", options{set: unix.MOUNT_ATTR_RDONLY, bind: true, propagation: unix.MS_PRIVATE}},
-		{"rbind,nodev,rslave", options{set: unix.MOUNT_ATTR_NODEV, bind: true, rec: true, propagation: unix.MS_SLAVE}},
-		{"nosuid,noexec,size=1m,mode=1777", options{set: unix.MOUNT_ATTR_NOSUID | unix.MOUNT_ATTR_NOEXEC, propagation: unix.MS_PRIVATE, data: []string{"size=1m", "mode=1777"}}},
-		{"nodev,dev,ro,rw", options{propagation: unix.MS_PRIVATE}},
+		{"bind,ro", options{top: attrs{set: ro}, bind: true}},
+		{"rbind,nodev,rslave", options{top: attrs{set: nodev}, all: attrs{propagation: unix.MS_SLAVE}, bind: true, rec: true}},
+		{"nosuid,noexec,size=1m,mode=1777", options{top: attrs{set: nosuid | noexec}, data: []string{"size=1m", "mode=1777"}}},
+		{"nodev,dev,ro,rw", options{top: attrs{clr: nodev | ro}}},
+		{"rro,rnosuid,rdev", options{all: attrs{set: ro | nosuid, clr: nodev}}},
+		{"noatime,relatime,strictatime", options{top: attrs{set: unix.MOUNT_ATTR_STRICTATIME, clr: unix.MOUNT_ATTR__ATIME}}},
+		{"ridmap,tmpcopyup,unbindable", options{idmap: true, idmapAll: true, tmpcopyup: true, top: attrs{propagation: unix.MS_UNBINDABLE}}},
 	} {
 		got := parseOptions(specs.Mount{Options: strings.Split(tt.opts, ",")})
 		if !reflect.DeepEqual(got, tt.want) {
+			t.Errorf("%s: %+v, want %+v", tt.opts, got, tt.want)
+		}
+	}
+}
+
+// What a bind and a recursive bind ask of the kernel.
+func TestChanges(t *testing.T) {
+	const ro = unix.MOUNT_ATTR_RDONLY
+	for _, tt := range []struct {
+		opts   string
+		engine bool
+		want   []change
+	}{
+		{"bind,rro,slave", false, []change{{unix.AT_EMPTY_PATH, attrs{set: ro, propagation: unix.MS_SLAVE}}}},
+		{"rbind,ro,rslave", false, []change{{unix.AT_EMPTY_PATH | unix.AT_RECURSIVE, attrs{propagation: unix.MS_SLAVE}}, {unix.AT_EMPTY_PATH, attrs{set: ro}}}},
+		{"rbind", false, nil},
+		{"rbind,ro,dev", true, []change{{unix.AT_EMPTY_PATH | unix.AT_RECURSIVE, attrs{set: ro, propagation: unix.MS_PRIVATE}}}},
+	} {
+		o := parseOptions(specs.Mount{Options: strings.Split(tt.opts, ",")})
+		if tt.engine {
+			o.everywhere()
+		}
+		if got := o.changes(); !reflect.DeepEqual(got, tt.want) {
 			t.Errorf("%s: %+v, want %+v", tt.opts, got, tt.want)
 		}
 	}
@@ -222,7 +249,7 @@ func TestHostNodesAreSafe(t *testing.T) {
 	if n := owners(compile(t, s, Rootfs{Base: "/r"})); n != 3 {
 		t.Errorf("%d streams of a terminal change owner", n)
 	}
-	want := structBytes(unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOSUID})
+	want := structBytes(unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOSUID, Propagation: unix.MS_PRIVATE})
 	for _, op := range compile(t, sample(), Rootfs{Base: "/r"}).Ops {
 		if op.Call == "mount_setattr" && op.What == "mount /dev/null" && !reflect.DeepEqual(op.Args[3], want) {
 			t.Error("the container's /dev/null is not mounted read-only")

@@ -30,31 +30,50 @@ func ExecNamespaces(s *specs.Spec) uint64 {
 	return flags
 }
 
+// joining is the compiling of one more process.
+type joining struct {
+	*builder
+	proc               nsinit.Arg
+	rootless, terminal bool
+}
+
 // CompileExec turns a process into a program that runs it beside the
 // container's first process.
 //
-// The namespaces are entered one by one. The process is made by a second clone
-// inside the pid namespace; another user's id map is written before that, while
-// nothing in the container can see us.
+// The namespaces are entered one by one, and all is prepared while nothing in
+// the container can see us. The process that it can see is made by a second
+// clone inside the pid namespace.
 func CompileExec(c ExecConfig) (*nsinit.Program, error) {
-	b := newBuilder()
-	b.joinCgroups(c.Cgroups)
-	proc := nsinit.Ref(b.get("open /proc", "openat", cwd, nsinit.Str("/proc"), nsinit.Int(unix.O_PATH|unix.O_CLOEXEC), zero))
-	b.enterContainer(c.Namespaces)
+	x := &joining{builder: newBuilder(), rootless: c.Rootless, terminal: c.Process.Terminal}
+	x.openProc()
+	x.joinCgroups(c.Cgroups)
+	x.enterContainer(c.Namespaces)
 	uid, gid := int(c.Process.User.UID), int(c.Process.User.GID)
 	if c.Rootless && (uid != 0 || gid != 0) {
-		b.nestUser(proc, uid, gid)
+		x.nestUser(x.proc, uid, gid)
 	}
-	b.do("make a process", nsinit.CallClone, zero)
-	b.do("start a session", "setsid")
+	(&start{builder: x.builder}).keyring()
 	if c.Process.Terminal {
-		b.terminal("/dev/pts/ptmx", c.Process, false)
+		x.terminalOf("/dev/pts/ptmx", c.Process, false)
 	} else {
-		b.stdio()
+		x.stdio()
 	}
-	b.adjust(c.Process, c.Stdin)
-	b.process(c.Process, c.Rootless, false, c.Filters)
-	return &nsinit.Program{Ops: b.ops}, b.err
+	x.owners(c.Process, c.Stdin)
+	x.process(launch{
+		Process: c.Process, proc: x.proc, single: c.Rootless, filters: c.Filters, tied: true, clone: x.clone, exec: true,
+	})
+	return &nsinit.Program{Ops: x.ops}, x.err
+}
+
+func (x *joining) openProc() { x.proc = x.builder.openProc() }
+
+// clone makes the process, which leads a session of its own.
+func (x *joining) clone() {
+	x.do("make a process (does the seccomp profile allow clone?)", nsinit.CallClone, zero)
+	x.do("start a session", "setsid")
+	if x.terminal {
+		x.takeTerminal()
+	}
 }
 
 func (b *builder) enterContainer(flags uint64) {

@@ -2,6 +2,7 @@ package runtime
 
 import (
 	"fmt"
+	"os"
 	"path"
 	"strings"
 	"unsafe"
@@ -90,80 +91,23 @@ type sourced struct {
 	dir   bool
 }
 
-// options is a mount's option list, sorted out.
-type options struct {
-	set, clr    uint64 // MOUNT_ATTR_*
-	bind        bool
-	rec         bool // rbind
-	propagation uint64
-	data        []string // for the file system itself
-}
-
-func parseOptions(m specs.Mount) options {
-	o := options{propagation: unix.MS_PRIVATE}
-	for _, opt := range m.Options {
-		switch opt {
-		case "bind":
-			o.bind = true
-		case "rbind":
-			o.bind, o.rec = true, true
-		case "ro", "rro":
-			o.set |= unix.MOUNT_ATTR_RDONLY
-		case "rw", "rrw":
-			o.set &^= unix.MOUNT_ATTR_RDONLY
-		case "nosuid", "rnosuid":
-			o.set |= unix.MOUNT_ATTR_NOSUID
-		case "suid":
-			o.set &^= unix.MOUNT_ATTR_NOSUID
-		case "nodev", "rnodev":
-			o.set |= unix.MOUNT_ATTR_NODEV
-		case "dev":
-			o.set &^= unix.MOUNT_ATTR_NODEV
-		case "noexec", "rnoexec":
-			o.set |= unix.MOUNT_ATTR_NOEXEC
-		case "exec":
-			o.set &^= unix.MOUNT_ATTR_NOEXEC
-		case "noatime":
-			o.set |= unix.MOUNT_ATTR_NOATIME
-		case "strictatime":
-			o.set |= unix.MOUNT_ATTR_STRICTATIME
-		case "nodiratime":
-			o.set |= unix.MOUNT_ATTR_NODIRATIME
-		case "nosymfollow":
-			o.set |= unix.MOUNT_ATTR_NOSYMFOLLOW
-		case "relatime", "defaults", "async", "diratime", "newinstance", "z", "Z":
-		case "private", "rprivate":
-			o.propagation = unix.MS_PRIVATE
-		case "slave", "rslave":
-			o.propagation = unix.MS_SLAVE
-		case "shared", "rshared":
-			o.propagation = unix.MS_SHARED
-		default:
-			o.data = append(o.data, opt)
-		}
-	}
-	return o
-}
-
 // sources makes every mount as a detached one, while the host's paths can
 // still be reached.
 func (st *start) sources() {
-	prop := uint64(unix.MS_PRIVATE)
-	for _, m := range st.Spec.Mounts {
-		if parseOptions(m).propagation != unix.MS_PRIVATE {
-			prop = unix.MS_SLAVE
-		}
-	}
-	st.do("make mounts private", "mount", none, nsinit.Str("/"), none, nsinit.Flags(unix.MS_REC|prop), zero)
 	for _, m := range ordered(st.Spec.Mounts) {
-		st.mounts = append(st.mounts, st.source(m))
+		st.source(m)
 	}
 	for _, d := range st.nodes() {
+		if st.makesNodes() {
+			break
+		}
 		// Read-only is the name, not the device: it can be written to as
 		// ever, but root in the container cannot give the host's node
 		// another owner or mode.
-		st.devs = append(st.devs, st.bindSource(st.Node(d), options{set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOSUID}))
+		o := options{top: attrs{set: unix.MOUNT_ATTR_RDONLY | unix.MOUNT_ATTR_NOEXEC | unix.MOUNT_ATTR_NOSUID, propagation: unix.MS_PRIVATE}}
+		st.devs = append(st.devs, st.bindSource(st.Node(d), o))
 	}
+	st.separate()
 }
 
 // ordered puts mounts below /proc, /dev and /sys after the rest and keeps the
@@ -184,22 +128,54 @@ func kernelPlace(p string) bool {
 	return below(p, "/proc") || below(p, "/dev") || below(p, "/sys")
 }
 
-func (st *start) source(m specs.Mount) sourced {
+func (st *start) source(m specs.Mount) {
 	o := parseOptions(m)
-	if ns, inside, ok := foreign(m.Source); ok && o.bind {
-		return sourced{st.foreignSource(ns, inside, o), m, true}
+	put := func(r nsinit.Reg, dir bool) { st.mounts = append(st.mounts, sourced{r, m, dir}) }
+	if st.bundle == nil {
+		o.everywhere()
+	}
+	if ns, inside, ok := foreign(m.Source); ok && o.bind && st.bundle == nil {
+		put(st.foreignSource(ns, inside, o), true)
+		return
 	}
 	if o.bind || m.Type == "bind" {
-		return sourced{st.bindSource(m.Source, o), m, st.IsDir(m.Source)}
+		p := st.onHost(m.Source)
+		if st.bundle != nil && o.all.propagation|o.top.propagation == 0 {
+			o.all.propagation = unix.MS_SLAVE // as runc does
+		}
+		if o.idmap || st.bundle != nil && st.ns.own(unix.CLONE_NEWUSER) && os.Geteuid() == 0 {
+			put(st.outerSource(m, p, o), st.IsDir(p))
+		} else {
+			put(st.bindSource(p, o), st.IsDir(p))
+		}
+		return
 	}
-	kind := m.Type
-	if kind == "cgroup" {
-		kind = "cgroup2"
-	}
-	if kind == "proc" && st.ns.rootless() && !st.ns.own(unix.CLONE_NEWPID) && st.ns.join[specs.PIDNamespace] == "" {
+	switch {
+	case m.Type == "proc" && st.ns.rootless() && !st.ns.own(unix.CLONE_NEWPID) && st.ns.join[specs.PIDNamespace] == "":
 		// The host's processes: only its own /proc shows them here.
-		return sourced{st.bindSource("/proc", options{rec: true, propagation: unix.MS_SLAVE}), m, true}
+		put(st.bindSource("/proc", options{rec: true, all: attrs{propagation: unix.MS_SLAVE}}), true)
+	case m.Type == "sysfs" && st.ns.rootless() && !st.ns.own(unix.CLONE_NEWNET):
+		// The host's network: only its own /sys shows it here.
+		put(st.bindSource("/sys", options{rec: true, all: attrs{set: o.top.set, propagation: unix.MS_SLAVE}}), true)
+	case m.Type == "cgroup" && st.bundle != nil:
+		st.cgroupMounts(m, o)
+	case m.Type == "cgroup":
+		put(st.fileSystem("cgroup2", m, o), true)
+	default:
+		put(st.fileSystem(m.Type, m, o), true)
 	}
+}
+
+// onHost is where a mount's source is: below the bundle, if it is relative.
+func (st *start) onHost(p string) string {
+	if st.bundle == nil || path.IsAbs(p) {
+		return p
+	}
+	return path.Join(st.bundle.Path, p)
+}
+
+// fileSystem makes a new one.
+func (st *start) fileSystem(kind string, m specs.Mount, o options) nsinit.Reg {
 	what := fmt.Sprintf("make a %s file system for %s", kind, m.Destination)
 	fs := st.fsopen(what, kind)
 	if m.Source != "" {
@@ -213,17 +189,23 @@ func (st *start) source(m specs.Mount) sourced {
 			st.fsflag(what, fs, d)
 		}
 	}
-	if kind == "tmpfs" && o.set&unix.MOUNT_ATTR_RDONLY != 0 {
+	if label := st.mountLabel(); label != "" && (kind == "tmpfs" || kind == "devpts") {
+		st.fsconfig(what, fs, "context", label)
+	}
+	set := o.top.set | o.all.set
+	if kind == "tmpfs" && set&unix.MOUNT_ATTR_RDONLY != 0 {
 		// Other mounts may have their places in it.
-		o.set &^= unix.MOUNT_ATTR_RDONLY
+		set &^= unix.MOUNT_ATTR_RDONLY
 		st.frozen = append(st.frozen, m.Destination)
 	}
-	return sourced{st.fsmount(what, fs, o.set), m, true}
+	r := st.fsmount(what, fs, set)
+	if p := o.top.propagation | o.all.propagation; p&^unix.MS_PRIVATE != 0 {
+		st.setattr(what, nsinit.Ref(r), none, unix.AT_EMPTY_PATH, unix.MountAttr{Propagation: p})
+	}
+	return r
 }
 
-// nodes are the devices that every container has, and those it asks for. They
-// are bound from the host, never made: an ordinary account may not make them,
-// and a node that is not made cannot be the wrong one.
+// nodes are the devices that every container has, and those it asks for.
 func (st *start) nodes() []specs.LinuxDevice {
 	var out []specs.LinuxDevice
 	have := map[string]bool{}
@@ -235,9 +217,12 @@ func (st *start) nodes() []specs.LinuxDevice {
 			have[m.Destination] = true
 		}
 	}
-	for _, name := range []string{"null", "zero", "full", "random", "urandom", "tty"} {
-		if p := "/dev/" + name; !have[p] {
-			out = append(out, specs.LinuxDevice{Path: p})
+	for _, d := range []specs.LinuxDevice{
+		{Path: "/dev/null", Major: 1, Minor: 3}, {Path: "/dev/zero", Major: 1, Minor: 5}, {Path: "/dev/full", Major: 1, Minor: 7},
+		{Path: "/dev/random", Major: 1, Minor: 8}, {Path: "/dev/urandom", Major: 1, Minor: 9}, {Path: "/dev/tty", Major: 5},
+	} {
+		if !have[d.Path] {
+			out = append(out, d)
 		}
 	}
 	return append(out, st.Spec.Linux.Devices...)
@@ -245,15 +230,23 @@ func (st *start) nodes() []specs.LinuxDevice {
 
 func (st *start) bindSource(p string, o options) nsinit.Reg {
 	what := "mount " + p
+	r := st.get(what, "open_tree", cwd, nsinit.Str(p), nsinit.Flags(o.openTree()))
+	st.setattrs(what, r, o)
+	return r
+}
+
+func (o options) openTree() uint64 {
 	flags := uint64(unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC)
-	at := uint64(unix.AT_EMPTY_PATH)
 	if o.rec {
 		flags |= unix.AT_RECURSIVE
-		at |= unix.AT_RECURSIVE
 	}
-	r := st.get(what, "open_tree", cwd, nsinit.Str(p), nsinit.Flags(flags))
-	st.setattr(what, nsinit.Ref(r), none, at, unix.MountAttr{Attr_set: o.set, Attr_clr: o.clr, Propagation: o.propagation})
-	return r
+	return flags
+}
+
+func (st *start) setattrs(what string, r nsinit.Reg, o options) {
+	for _, a := range o.changes() {
+		st.setattr(what, nsinit.Ref(r), none, a.flags, a.kernel())
+	}
 }
 
 func (b *builder) setattr(what string, at, p nsinit.Arg, flags uint64, attr unix.MountAttr) {
@@ -277,20 +270,23 @@ func (st *start) places() {
 	}
 }
 
-// devices fills /dev, when it is our own, with the host's nodes and the
-// customary links.
+// devices fills /dev, when it is our own, with nodes and the customary links.
 func (st *start) devices() {
-	for i, d := range st.nodes() {
-		st.touch(d.Path)
-		st.attachExact(st.devs[i], d.Path)
+	if st.makesNodes() {
+		st.makeNodes()
+	} else {
+		for i, d := range st.nodes() {
+			st.touch(d.Path)
+			st.attachExact(st.devs[i], d.Path)
+		}
 	}
-	if !st.ownDev() {
-		return
+	if st.ownDev() {
+		st.links = append(st.links, [][2]string{
+			{"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"},
+			{"/proc/self/fd/2", "/dev/stderr"}, {"/proc/kcore", "/dev/core"}, {"pts/ptmx", "/dev/ptmx"},
+		}...)
 	}
-	for _, l := range [][2]string{
-		{"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"},
-		{"/proc/self/fd/2", "/dev/stderr"}, {"/proc/kcore", "/dev/core"}, {"pts/ptmx", "/dev/ptmx"},
-	} {
+	for _, l := range st.links {
 		st.do("make "+l[1], "symlinkat", nsinit.Str(l[0]), cwd, nsinit.Str(l[1]))
 		st.allow(0, unix.EEXIST)
 	}
@@ -370,20 +366,6 @@ func (st *start) foreignSource(ns, p string, o options) nsinit.Reg {
 	st.do(what, "setns", nsinit.Ref(theirs), nsinit.Flags(unix.CLONE_NEWNS))
 	r := st.get(what, "open_tree", cwd, nsinit.Str(p), nsinit.Flags(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))
 	st.do(what, "setns", nsinit.Ref(ours), nsinit.Flags(unix.CLONE_NEWNS))
-	st.setattr(what, nsinit.Ref(r), none, unix.AT_EMPTY_PATH, unix.MountAttr{Attr_set: o.set, Propagation: unix.MS_PRIVATE})
+	st.setattr(what, nsinit.Ref(r), none, unix.AT_EMPTY_PATH, unix.MountAttr{Attr_set: o.all.set, Propagation: unix.MS_PRIVATE})
 	return r
-}
-
-// late makes read-only what had to be written until now.
-func (st *start) late() {
-	if dir := st.Spec.Process.Cwd; dir != "" {
-		st.mkdirs(path.Clean(dir), 0o755)
-	}
-	ro := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-	for _, p := range st.frozen {
-		st.setattr("make "+p+" read-only", cwd, nsinit.Str(p), 0, ro)
-	}
-	if st.Spec.Root != nil && st.Spec.Root.Readonly {
-		st.setattr("make the root file system read-only", cwd, nsinit.Str("/"), 0, ro)
-	}
 }
