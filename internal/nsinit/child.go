@@ -75,11 +75,8 @@ func run(m *image, status uintptr) {
 		var e syscall.Errno
 		switch in.kind {
 		case kindSyscall:
-			for {
+			for e = syscall.EINTR; e == syscall.EINTR; {
 				r, _, e = syscall.RawSyscall6(in.nr, a[0], a[1], a[2], a[3], a[4], a[5])
-				if e != syscall.EINTR {
-					break
-				}
 			}
 		case kindClone:
 			// Always a copy: the new process can be seen from inside the
