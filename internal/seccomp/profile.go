@@ -4,6 +4,7 @@ import (
 	"encoding/json"
 	"errors"
 	"fmt"
+	"slices"
 	"strconv"
 	"strings"
 
@@ -102,6 +103,9 @@ func Parse(data []byte) (*Profile, error) {
 		return nil, fmt.Errorf("decoding seccomp profile failed: %w", err)
 	}
 	p, err := j.profile()
+	if err == nil && p.Notifies() {
+		err = errors.New("SCMP_ACT_NOTIFY is not supported: nobody would answer")
+	}
 	if err != nil {
 		return nil, fmt.Errorf("seccomp profile: %w", err)
 	}
@@ -149,7 +153,19 @@ func (j *jsonProfile) profile() (*Profile, error) {
 }
 
 // InstallFlags returns the flags for seccomp(2) that go with the profile.
-func (p *Profile) InstallFlags() uint32 { return p.flags }
+func (p *Profile) InstallFlags() uint32 {
+	if !p.Notifies() { // the kernel takes that one from filters with a listener only
+		return p.flags &^ unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
+	}
+	return p.flags
+}
+
+// Notifies reports whether a process outside is to decide about some calls, so
+// that the filter needs a listener.
+func (p *Profile) Notifies() bool {
+	return p.defaultAction == unix.SECCOMP_RET_USER_NOTIF ||
+		slices.ContainsFunc(p.rules, func(r rule) bool { return r.action == unix.SECCOMP_RET_USER_NOTIF })
+}
 
 // installFlags translates flags. A profile that says nothing gets the one that
 // keeps the processor from running slower for the sake of a side channel which
@@ -165,6 +181,8 @@ func installFlags(flags []specs.LinuxSeccompFlag) (uint32, error) {
 			bits |= unix.SECCOMP_FILTER_FLAG_LOG
 		case specs.LinuxSeccompFlagSpecAllow:
 			bits |= unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW
+		case specs.LinuxSeccompFlagWaitKillableRecv:
+			bits |= unix.SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV
 		case "SECCOMP_FILTER_FLAG_TSYNC": // there is one thread only
 		default:
 			return 0, fmt.Errorf("flag %q is not supported", f)
@@ -364,7 +382,7 @@ func action(a specs.LinuxSeccompAction, errno *uint) (uint32, error) {
 		}
 		return unix.SECCOMP_RET_ERRNO | uint32(number), nil
 	case specs.ActNotify:
-		return 0, errors.New("SCMP_ACT_NOTIFY is not supported: nobody would answer")
+		return unix.SECCOMP_RET_USER_NOTIF, nil
 	}
 	return 0, fmt.Errorf("unknown action %q", a)
 }

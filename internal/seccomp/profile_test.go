@@ -29,7 +29,7 @@ func TestParse(t *testing.T) {
 		{`{"defaultAction":"SCMP_ACT_PRAISE"}`, `unknown action "SCMP_ACT_PRAISE"`},
 		{`{"defaultAction":"SCMP_ACT_NOTIFY"}`, "SCMP_ACT_NOTIFY is not supported"},
 		{`{"defaultAction":"SCMP_ACT_ERRNO","defaultErrnoRet":4096}`, "error number 4096 is out of range"},
-		{`{"defaultAction":"SCMP_ACT_ALLOW","flags":["SECCOMP_FILTER_FLAG_WAIT_KILLABLE_RECV"]}`, "is not supported"},
+		{`{"defaultAction":"SCMP_ACT_ALLOW","flags":["SECCOMP_FILTER_FLAG_NEW_LISTENER"]}`, "is not supported"},
 		{`{"defaultAction":"SCMP_ACT_ALLOW","architectures":["Z80"]}`, `unknown architecture "Z80"`},
 		{`{"defaultAction":"SCMP_ACT_ALLOW","archMap":[{"architecture":"Z80"}]}`, `unknown architecture "Z80"`},
 		{`{"defaultAction":"SCMP_ACT_ALLOW","archMap":[{"architecture":"SCMP_ARCH_X86_64","subArchitectures":["Z80"]}]}`, `unknown architecture "Z80"`},

@@ -1,0 +1,142 @@
+package oci
+
+import (
+	"errors"
+	"fmt"
+	"io"
+	"os"
+	"path/filepath"
+	"strconv"
+	"syscall"
+
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+	"golang.org/x/sys/unix"
+
+	"berth/internal/sys"
+)
+
+// protect keeps a container from reaching the file of this program
+// (CVE-2019-5736). It has to be called before a process is made, and may start
+// the program anew.
+//
+// Not being dumpable closes /proc/PID/exe of our processes to a container that
+// has no right to trace them. It does not help when the container has us
+// execute its own program: that may be a script whose interpreter is
+// /proc/self/exe, and then this very program runs in the container as one of
+// its processes, which the container may open, and write to when nobody
+// executes it any more. So where the container's ids could write to the file
+// we go on as a program that cannot be written at all: the same file through a
+// read-only overlay, or a copy in sealed memory.
+func (a *app) protect(s *specs.Spec) error {
+	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
+		return os.NewSyscallError("prctl(PR_SET_DUMPABLE)", err)
+	}
+	if !writable(s) {
+		return nil
+	}
+	self, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
+	if err != nil {
+		return fmt.Errorf("cannot find this program's file: %w", err)
+	}
+	defer unix.Close(self)
+	if unwritable(self) {
+		return nil
+	}
+	f, err := a.sealed()
+	if err != nil {
+		return fmt.Errorf("cannot protect this program's file from the container: %w", err)
+	}
+	defer f.Close()
+	// Our options are in os.Args as they came, so all begins again.
+	err = syscall.Exec("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), os.Args, os.Environ())
+	return fmt.Errorf("cannot execute the protected program: %w", err)
+}
+
+// writable tells whether an id of the container may write to our file, or
+// become somebody who may.
+func writable(s *specs.Spec) bool {
+	var st unix.Stat_t
+	if !newUser(s) || unix.Stat("/proc/self/exe", &st) != nil || st.Mode&0o002 != 0 {
+		return true
+	}
+	for _, m := range s.Linux.UIDMappings {
+		if st.Uid-m.HostID < m.Size { // unsigned: also false below HostID
+			return true
+		}
+	}
+	for _, m := range s.Linux.GIDMappings {
+		if st.Mode&0o020 != 0 && st.Gid-m.HostID < m.Size {
+			return true
+		}
+	}
+	return false
+}
+
+// unwritable tells whether a program is one of those that sealed returns.
+func unwritable(fd int) bool {
+	var fs unix.Statfs_t
+	if unix.Fstatfs(fd, &fs) != nil {
+		return false
+	}
+	switch int64(fs.Type) {
+	case unix.OVERLAYFS_SUPER_MAGIC:
+		return fs.Flags&unix.ST_RDONLY != 0
+	case unix.TMPFS_MAGIC:
+		f, err := os.Open("/proc/self/fd/" + strconv.Itoa(fd))
+		if err != nil {
+			return false
+		}
+		defer f.Close()
+		seals, err := unix.FcntlInt(f.Fd(), unix.F_GET_SEALS, 0)
+		return err == nil && seals&unix.F_SEAL_WRITE != 0
+	}
+	return false
+}
+
+// sealed returns this program as a file that nobody can write to.
+func (a *app) sealed() (*os.File, error) {
+	exe, err := os.Executable()
+	if err != nil {
+		return nil, err
+	}
+	if os.Geteuid() == 0 {
+		empty := filepath.Join(a.root, emptyDir)
+		if err := errors.Join(a.makeRoot(), os.Mkdir(empty, 0o500)); err == nil || errors.Is(err, os.ErrExist) {
+			if f, err := sys.Sealed(exe, empty); err == nil && unwritable(int(f.Fd())) {
+				return f, nil
+			} else if err != nil {
+				a.log.debugf("no overlay of this program: %v", err)
+			}
+		}
+	}
+	return memoryCopy(exe)
+}
+
+// memoryCopy copies a program to memory and seals it. It costs some twenty
+// times as much as an overlay, which only root can have.
+func memoryCopy(exe string) (*os.File, error) {
+	src, err := os.Open(exe)
+	if err != nil {
+		return nil, err
+	}
+	defer src.Close()
+	flags := unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING | unix.MFD_EXEC
+	fd, err := unix.MemfdCreate("berth", flags)
+	if err == unix.EINVAL { // Linux before 6.3 has no MFD_EXEC and no need of it
+		fd, err = unix.MemfdCreate("berth", flags&^unix.MFD_EXEC)
+	}
+	if err != nil {
+		return nil, os.NewSyscallError("memfd_create", err)
+	}
+	f := os.NewFile(uintptr(fd), exe)
+	_, err = io.Copy(f, src)
+	if err == nil {
+		seals := unix.F_SEAL_WRITE | unix.F_SEAL_GROW | unix.F_SEAL_SHRINK | unix.F_SEAL_SEAL
+		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals)
+	}
+	if err != nil {
+		f.Close()
+		return nil, err
+	}
+	return f, nil
+}
