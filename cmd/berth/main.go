@@ -4,7 +4,8 @@
 // it greets. The process beside a container and the one that pulls an image are
 // stages of their own: small programs that `make build` embeds (see package
 // stage), or this one under another name. The one that copies files into a
-// container that does not run is always this one.
+// container that does not run is always this one. Called as runc, or with the
+// word oci, it is the runtime that other engines drive (package oci).
 package main
 
 import (
@@ -13,7 +14,9 @@ import (
 	"path/filepath"
 
 	"berth/internal/cli"
+	"berth/internal/engine"
 	"berth/internal/hello"
+	"berth/internal/oci"
 	"berth/internal/transfer"
 )
 
@@ -26,6 +29,10 @@ func main() {
 	}
 	if len(os.Args) >= 2 && os.Args[1] == hello.Arg && filepath.Base(os.Args[0]) == "hello" {
 		os.Exit(hello.Main())
+	}
+	if name, args, ok := oci.Called(os.Args); ok {
+		version := func() string { return engine.Version().Version }
+		os.Exit(oci.Main(name, args, oci.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Version: version}))
 	}
 	os.Exit(cli.Main(context.Background(), os.Args, cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}))
 }

@@ -13,7 +13,7 @@ import (
 // or along an arrow of its row.
 var rooms = map[string][]string{
 	// faces
-	"cmd/berth":        {"internal/cli", "internal/hello", "internal/transfer", "internal/shim", "internal/remote", "internal/remote/serve"}, // the last three without embedded stages
+	"cmd/berth":        {"internal/cli", "internal/oci", "internal/engine", "internal/hello", "internal/transfer", "internal/shim", "internal/remote", "internal/remote/serve"}, // the last three without embedded stages
 	"cmd/berth-shim":   {"internal/shim"},
 	"cmd/berth-remote": {"internal/remote/serve"},
 	"internal/cli": {
@@ -21,6 +21,10 @@ var rooms = map[string][]string{
 		"internal/engine", "internal/remote", // nouns; not pull: that links net/http
 		"internal/registry/ref", // the grammar of image names, no network
 		"internal/state", "internal/sys",
+	},
+	"internal/oci": { // runc's command line, on the same start as the engine's
+		"internal/runtime", "internal/nsinit", // nsinit: hooks inside the container's namespaces
+		"internal/seccomp", "internal/cgroup", "internal/state", "internal/sys",
 	},
 	"internal/cli/opts":     {"internal/registry/ref"},
 	"internal/cli/format":   {},
@@ -126,6 +130,7 @@ var guests = map[string]guest{
 			"internal/journal",
 			"internal/layer",
 			"internal/logs",
+			"internal/oci",
 			"internal/nsinit",
 			"internal/pull",
 			"internal/push",
@@ -163,7 +168,7 @@ var guests = map[string]guest{
 	},
 	"github.com/opencontainers/runtime-spec": {
 		"the OCI bundle: what spec makes and runtime reads",
-		[]string{"internal/spec", "internal/runtime", "internal/engine", "internal/seccomp"},
+		[]string{"internal/oci", "internal/spec", "internal/runtime", "internal/engine", "internal/seccomp"},
 	},
 	"github.com/moby/docker-image-spec": {
 		"the image configuration as Docker writes it, part of its API types",

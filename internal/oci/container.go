@@ -61,7 +61,8 @@ const (
 const (
 	newPrefix  = ".new-"
 	gonePrefix = ".gone-"
-	emptyDir   = ".empty" // the second layer of the overlay that protects our program
+	seccompDir = ".seccomp" // compiled filters
+	emptyDir   = ".empty"   // the second layer of the overlay that protects our program
 )
 
 const paused specs.ContainerState = "paused" // runc's, beside those of the specification
@@ -110,16 +111,12 @@ func (a *app) makeRoot() error {
 	return nil
 }
 
-// validID allows the letters that runc allows.
+// validID allows the letters that runc allows. Names with a dot first are ours.
 func validID(id string) error {
 	ok := func(r rune) bool {
 		return r >= 'a' && r <= 'z' || r >= 'A' && r <= 'Z' || r >= '0' && r <= '9' || strings.ContainsRune("_+-.", r)
 	}
-	if id == "" || id == "." || id == ".." || len(id) > 200 || strings.TrimFunc(id, ok) != "" ||
-		strings.ContainsFunc(id, func(r rune) bool { return !ok(r) }) {
-		return errBadID
-	}
-	if strings.HasPrefix(id, newPrefix) || strings.HasPrefix(id, gonePrefix) || id == emptyDir {
+	if id == "" || id[0] == '.' || len(id) > 200 || strings.ContainsFunc(id, func(r rune) bool { return !ok(r) }) {
 		return errBadID
 	}
 	return nil

@@ -199,7 +199,7 @@ func (m *maker) build(wait bool) (err error) {
 	if m.c.Rdt, err = makeRdt(m.c.ID, m.spec); err != nil {
 		return err
 	}
-	if m.filter, err = compileFilter(m.spec, m.spec.Process); err != nil {
+	if m.filter, err = m.compileFilter(m.spec, m.spec.Process); err != nil {
 		return err
 	}
 	// Without a group nobody would find a process that runs before it is in
@@ -256,7 +256,7 @@ func (m *maker) hears() bool {
 			return true
 		}
 	}
-	return m.c.Rdt != "" || m.spec.Linux != nil && len(m.spec.Linux.NetDevices) > 0
+	return m.c.Rdt != ""
 }
 
 // pause is called at every stage of the start at which the process waits.
@@ -281,11 +281,6 @@ func (m *maker) atRuntime(pid int) error {
 	}
 	if err := joinRdt(m.c.Rdt, pid); err != nil {
 		return err
-	}
-	if m.spec.Linux != nil {
-		if err := moveDevices(m.spec.Linux.NetDevices, pid); err != nil {
-			return err
-		}
 	}
 	h := m.spec.Hooks
 	if h == nil {

@@ -88,14 +88,14 @@ func (a *app) watch(c *container, interval time.Duration) error {
 // The types below are the form in which runc prints what a container uses.
 
 type stats struct {
-	CPU        cpuStats               `json:"cpu"`
-	CPUSet     cpusetStats            `json:"cpuset"`
-	Memory     memoryStats            `json:"memory"`
-	Pids       pidStats               `json:"pids"`
-	Blkio      map[string][]blkio     `json:"blkio"`
-	Hugetlb    map[string]hugetlb     `json:"hugetlb"`
-	IntelRdt   struct{}               `json:"intel_rdt"`
-	Interfaces []netInterface         `json:"network_interfaces"`
+	CPU        cpuStats           `json:"cpu"`
+	CPUSet     cpusetStats        `json:"cpuset"`
+	Memory     memoryStats        `json:"memory"`
+	Pids       pidStats           `json:"pids"`
+	Blkio      map[string][]blkio `json:"blkio"`
+	Hugetlb    map[string]hugetlb `json:"hugetlb"`
+	IntelRdt   struct{}           `json:"intel_rdt"`
+	Interfaces []netInterface     `json:"network_interfaces"`
 }
 
 type cpuStats struct {

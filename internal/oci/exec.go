@@ -86,7 +86,7 @@ func (a *app) exec(id string, args []string, e *execution) (int, error) {
 		return 0, err
 	}
 	signals := forwarded(e.detach)
-	process, err := e.spawn(c, spec, p)
+	process, err := a.spawn(e, c, spec, p)
 	if err != nil {
 		return 0, err
 	}
@@ -195,8 +195,8 @@ func fromFile(path string, own *specs.Process) (*specs.Process, error) {
 }
 
 // spawn makes the process and tells everybody who has to know of it.
-func (e *execution) spawn(c *container, spec *specs.Spec, p *specs.Process) (*crt.Process, error) {
-	f, err := compileFilter(spec, p)
+func (a *app) spawn(e *execution, c *container, spec *specs.Spec, p *specs.Process) (*crt.Process, error) {
+	f, err := a.compileFilter(spec, p)
 	if err != nil {
 		return nil, err
 	}

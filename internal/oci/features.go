@@ -10,7 +10,6 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"github.com/opencontainers/runtime-spec/specs-go/features"
 
-	crt "berth/internal/runtime"
 	"berth/internal/sys"
 )
 
@@ -22,7 +21,7 @@ const runcVersion = "1.2.0"
 // printVersion has the form that Docker, containerd, Podman and CRI-O take
 // apart.
 func (a *app) printVersion(w io.Writer) {
-	fmt.Fprintf(w, "runc version %s (berth %s)\nspec: %s\ngo: %s\n", runcVersion, a.Version, specs.Version, runtime.Version())
+	fmt.Fprintf(w, "runc version %s (berth %s)\nspec: %s\ngo: %s\n", runcVersion, a.Version(), specs.Version, runtime.Version())
 }
 
 func featuresVerb() *verb {
@@ -44,7 +43,7 @@ func (a *app) features() *features.Features {
 		OCIVersionMin: "1.0.0",
 		OCIVersionMax: specs.Version,
 		Hooks:         []string{"prestart", "createRuntime", "createContainer", "startContainer", "poststart", "poststop"},
-		MountOptions:  slices.Sorted(slices.Values(crt.MountOptions())),
+		MountOptions:  mountOptions(),
 		Linux: &features.Linux{
 			Namespaces:   []string{"cgroup", "ipc", "mount", "network", "pid", "time", "user", "uts"},
 			Capabilities: sys.Capabilities(),
@@ -66,16 +65,32 @@ func (a *app) features() *features.Features {
 			Selinux:         &features.Selinux{Enabled: yes},
 			IntelRdt:        &features.IntelRdt{Enabled: yes, Schemata: yes, Monitoring: no},
 			MountExtensions: &features.MountExtensions{IDMap: &features.IDMap{Enabled: yes}},
-			NetDevices:      &features.NetDevices{Enabled: yes},
+			NetDevices:      &features.NetDevices{Enabled: no},
 		},
 		Annotations: map[string]string{
 			"org.opencontainers.runc.version":            runcVersion,
 			"org.opencontainers.runc.checkpoint.enabled": "false",
-			"berth.version": a.Version,
+			"berth.version": a.Version(),
 		},
 	}
 }
 
 func seccompFlags() []string {
 	return []string{string(specs.LinuxSeccompFlagLog), string(specs.LinuxSeccompFlagSpecAllow), "SECCOMP_FILTER_FLAG_TSYNC", string(specs.LinuxSeccompFlagWaitKillableRecv)}
+}
+
+// mountOptions are those that are not for the file system (package runtime
+// reads them). Nearly all attributes exist for a whole tree, too.
+func mountOptions() []string {
+	attributes := []string{
+		"atime", "dev", "diratime", "exec", "noatime", "nodev", "nodiratime", "noexec", "norelatime", "nostrictatime",
+		"nosuid", "nosymfollow", "relatime", "ro", "rw", "strictatime", "suid", "symfollow",
+		"private", "shared", "slave", "unbindable", "bind", "idmap",
+	}
+	out := []string{"async", "defaults", "loud", "noiversion", "remount", "silent", "tmpcopyup"}
+	for _, name := range attributes {
+		out = append(out, name, "r"+name)
+	}
+	slices.Sort(out)
+	return out
 }

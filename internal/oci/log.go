@@ -47,8 +47,10 @@ func newLogger(path, format string, debug bool, stderr *os.File) (*logger, error
 	return l, nil
 }
 
-func (l *logger) errorf(format string, args ...any)   { l.write("error", fmt.Sprintf(format, args...)) }
-func (l *logger) warningf(format string, args ...any) { l.write("warning", fmt.Sprintf(format, args...)) }
+func (l *logger) errorf(format string, args ...any) { l.write("error", fmt.Sprintf(format, args...)) }
+func (l *logger) warningf(format string, args ...any) {
+	l.write("warning", fmt.Sprintf(format, args...))
+}
 
 func (l *logger) debugf(format string, args ...any) {
 	if l.debug {

@@ -12,7 +12,7 @@ import (
 // Env is what the program was given by its caller.
 type Env struct {
 	Stdin, Stdout, Stderr *os.File
-	Version               string // of this program
+	Version               func() string // of this program
 }
 
 // app is one use of the command line.
@@ -86,11 +86,11 @@ func (e *codedError) Unwrap() error { return e.error }
 
 func (a *app) main(args []string) error {
 	var (
-		o                      options
-		logFile, format        string
-		debug, help, version   bool
-		unused                 string
-		words, err             = []string(nil), error(nil)
+		o                    options
+		logFile, format      string
+		debug, help, version bool
+		unused               string
+		words, err           = []string(nil), error(nil)
 	)
 	a.rootless = "auto"
 	o.toggle(&debug, "debug", "write down more")
@@ -210,7 +210,7 @@ func (a *app) showHelp(words []string, o *options) error {
 
 func (a *app) overview(w io.Writer, o *options) {
 	fmt.Fprintf(w, "NAME:\n   %s - run containers from OCI bundles, as the command line of runc has it\n\n", a.name)
-	fmt.Fprintf(w, "USAGE:\n   %s [global options] command [command options] [arguments...]\n\nVERSION:\n   %s\n\nCOMMANDS:\n", a.name, a.Version)
+	fmt.Fprintf(w, "USAGE:\n   %s [global options] command [command options] [arguments...]\n\nVERSION:\n   %s\n\nCOMMANDS:\n", a.name, a.Version())
 	for _, v := range verbs() {
 		fmt.Fprintf(w, "   %-11s %s\n", v.name, v.help)
 	}

@@ -4,7 +4,9 @@ import (
 	"encoding/json"
 	"fmt"
 	"os"
+	"path/filepath"
 	"runtime"
+	"slices"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -20,24 +22,45 @@ type filter struct {
 	listener bool // somebody outside is to decide about some calls
 }
 
-// compileFilter compiles the seccomp section for a process.
-func compileFilter(s *specs.Spec, p *specs.Process) (filter, error) {
+// compileFilter compiles the seccomp section for a process. Compiled ones are
+// kept, since reading and compiling takes longer than the rest of an exec.
+func (a *app) compileFilter(s *specs.Spec, p *specs.Process) (filter, error) {
 	if s.Linux == nil || s.Linux.Seccomp == nil {
 		return filter{}, nil
 	}
-	profile, err := seccomp.FromOCI(s.Linux.Seccomp)
-	if err != nil {
-		return filter{}, err
-	}
+	section := *s.Linux.Seccomp
 	var caps []string
 	if p.Capabilities != nil {
 		caps = p.Capabilities.Bounding
 	}
-	code, err := seccomp.Compile(profile, runtime.GOARCH, caps, kernel())
+	if slices.ContainsFunc(section.Syscalls, func(c specs.LinuxSyscall) bool { return c.Action == specs.ActNotify }) {
+		return notifyFilter(&section, caps)
+	}
+	data, err := json.Marshal(section)
+	if err != nil {
+		return filter{}, err
+	}
+	cache := seccomp.Cache{Dir: filepath.Join(a.root, seccompDir)}
+	code, err := cache.Program(string(data), runtime.GOARCH, caps, kernel())
 	if err != nil || len(code) == 0 {
 		return filter{}, err
 	}
-	return filter{programs: [][]byte{code}, flags: uint64(profile.InstallFlags()), listener: profile.Notifies()}, nil
+	section.Syscalls = nil
+	head, err := seccomp.FromOCI(&section)
+	if err != nil {
+		return filter{}, err
+	}
+	return filter{programs: [][]byte{code}, flags: uint64(head.InstallFlags())}, nil
+}
+
+// notifyFilter compiles a section that has somebody outside decide.
+func notifyFilter(s *specs.LinuxSeccomp, caps []string) (filter, error) {
+	profile, err := seccomp.FromOCI(s)
+	if err != nil {
+		return filter{}, err
+	}
+	code, err := seccomp.Compile(profile, runtime.GOARCH, caps, kernel())
+	return filter{programs: [][]byte{code}, flags: uint64(profile.InstallFlags()), listener: true}, err
 }
 
 func kernel() (k seccomp.Kernel) {

@@ -277,6 +277,9 @@ func (v *validator) limits() error {
 			return errors.New("annotations must have a name")
 		}
 	}
+	if len(v.linux.NetDevices) > 0 {
+		return errors.New("linux.netDevices is not supported: move the interfaces with ip(8) in a createRuntime hook")
+	}
 	for clock := range v.linux.TimeOffsets {
 		if clock != "monotonic" && clock != "boottime" {
 			return fmt.Errorf("time offset of an unknown clock %q: there are monotonic and boottime", clock)
