@@ -186,7 +186,7 @@ func (c *container) status() specs.ContainerState {
 	switch {
 	case !ok && c.Init.Pid == 0 && !c.Ready && c.Maker.Alive():
 		return specs.StateCreating
-	case !ok:
+	case !ok || p.exiting:
 		return specs.StateStopped
 	case c.Group != nil && c.Group.Frozen():
 		return paused
@@ -202,6 +202,7 @@ func (c *container) status() specs.ContainerState {
 type process struct {
 	start    uint64 // clock ticks since boot
 	executed bool   // it has executed a program since it was forked
+	exiting  bool   // it runs nothing any more, and waits for others of its pid namespace to go
 }
 
 // look finds the first process, if it is still that one and not a zombie.
@@ -210,9 +211,12 @@ func look(o state.Owner) (process, bool) {
 	return p, err == nil && p.start == o.Start
 }
 
-// forkNoExec is PF_FORKNOEXEC of linux/sched.h. It has stood in field 9 of
-// /proc/PID/stat (proc(5)) with this value in all versions of Linux.
-const forkNoExec = 0x40
+// Flags of field 9 of /proc/PID/stat (proc(5)): PF_EXITING and PF_FORKNOEXEC of
+// linux/sched.h, the same in all versions of Linux.
+const (
+	exiting    = 0x4
+	forkNoExec = 0x40
+)
 
 func stat(pid int) (process, error) {
 	if pid <= 0 {
@@ -229,7 +233,7 @@ func stat(pid int) (process, error) {
 	}
 	flags, err1 := strconv.ParseUint(string(f[6]), 10, 64)
 	start, err2 := strconv.ParseUint(string(f[19]), 10, 64)
-	return process{start, flags&forkNoExec == 0}, errors.Join(err1, err2)
+	return process{start, flags&forkNoExec == 0, flags&exiting != 0}, errors.Join(err1, err2)
 }
 
 // ociState is what hooks are told, and who answers for a seccomp listener.
