@@ -71,6 +71,11 @@ func hookDeadline(h specs.Hook) (context.Context, context.CancelFunc) {
 func hereHook(h specs.Hook, in []byte) error {
 	ctx, cancel := hookDeadline(h)
 	defer cancel()
+	// What our caller has left open for the container is not for hooks. The
+	// process that the container begins with has its own descriptors already.
+	if err := unix.CloseRange(3, 1<<32-1, unix.CLOSE_RANGE_CLOEXEC); err != nil && err != unix.ENOSYS && err != unix.EINVAL {
+		return os.NewSyscallError("close_range", err)
+	}
 	var out bytes.Buffer
 	cmd := exec.CommandContext(ctx, h.Path)
 	cmd.Args, cmd.Env = hookArgs(h), append([]string{}, h.Env...)

@@ -79,7 +79,7 @@ func (r runc) left() []string {
 	var names []string
 	entries, _ := os.ReadDir(r.root)
 	for _, e := range entries {
-		if e.IsDir() {
+		if e.IsDir() && e.Name()[0] != '.' { // those are the runtime's own, such as its cache of filters
 			names = append(names, e.Name())
 		}
 	}
