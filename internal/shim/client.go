@@ -21,6 +21,9 @@ func (c *Conn) Launch(p *Plan) (Started, error) {
 	if err == nil {
 		err = c.sendProgram(p.Program)
 	}
+	if err == nil && p.Health != nil {
+		err = c.sendProgram(p.Health.Program)
+	}
 	if err != nil {
 		return Started{}, fmt.Errorf("cannot hand the plan to the shim: %w", err)
 	}

@@ -4,10 +4,12 @@ import (
 	"encoding/json"
 	"os"
 	"sync"
+	"sync/atomic"
 	"time"
 
 	"golang.org/x/sys/unix"
 
+	"berth/internal/journal"
 	"berth/internal/logs"
 	"berth/internal/nsinit"
 	"berth/internal/state"
@@ -26,19 +28,28 @@ type container struct {
 	events  chan func()
 	signals chan os.Signal
 
-	io      *stdio
-	pid     int
-	status  Status
-	ns      map[nsinit.Reg]*os.File // for exec
-	exited  chan struct{}
-	started time.Time
-	backoff time.Duration
-	stopped bool      // by a person
-	waiters []*Conn   // told when all is over
-	alone   *state.Tx // held while the container is ours
-	held    int       // clients that have it stand still
-	execs   sync.WaitGroup
-	late    sync.WaitGroup // clients that take their time
+	io          *stdio
+	pid         int
+	status      Status
+	ns          map[nsinit.Reg]*os.File // for exec
+	exited      chan struct{}
+	started     time.Time
+	backoff     time.Duration
+	stopped     bool      // by a person
+	waiters     []*Conn   // told when all is over
+	alone       *state.Tx // held while the container is ours
+	uncheck     func()    // ends the health checks
+	unwatch     func()    // ends the watch over its memory
+	kills       uint64    // for want of memory, as far as told
+	killsBefore uint64    // at the start
+	execs       sync.WaitGroup
+	late        sync.WaitGroup // clients that take their time
+
+	// These are anybody's.
+	journal    *journal.Journal
+	attributes atomic.Pointer[map[string]string] // of its events
+	still      stillness
+	pausing    sync.Mutex // one pause or unpause at a time
 }
 
 // launch makes the first process and records that it runs.
@@ -62,11 +73,14 @@ func (c *container) launch() error {
 	c.status.Shim, c.status.Init = state.Self(), init
 	c.status.StartedAt, c.status.FinishedAt = c.started, time.Time{}
 	c.status.ExitCode, c.status.OOMKilled, c.status.Error = 0, false, ""
+	c.resetHealth()
 	if err := c.record(); err != nil {
 		s.drain()
 		abandon(child)
 		return err
 	}
+	c.happened("start", nil)
+	c.startChecks()
 	return nil
 }
 
@@ -238,12 +252,18 @@ func (c *container) supervise() {
 // more to come.
 func (c *container) ended() bool {
 	c.status.ExitCode = exitCode(wait(c.pid))
+	c.stopChecks()
+	c.still.resume(true) // what starts next shall not stand still
 	c.io.drain()
 	c.log.End()
 	c.closeNamespaces()
 	c.status.FinishedAt = time.Now()
-	c.status.OOMKilled = c.oomKilled()
 	c.status.Init = state.Owner{}
+	if c.status.Health != nil {
+		c.status.Health.Status = Unhealthy // as Docker says of what does not run
+	}
+	c.countKills()
+	c.died()
 	if c.again() && c.restart() {
 		return true
 	}
@@ -268,7 +288,7 @@ func (c *container) again() bool {
 // restart waits (0.1 s, doubling to a minute, from the start again after ten
 // good seconds) and starts the program once more.
 func (c *container) restart() bool {
-	if time.Since(c.started) > 10*time.Second {
+	if time.Since(c.started) >= 10*time.Second {
 		c.backoff = 0
 	}
 	c.backoff = min(max(2*c.backoff, 100*time.Millisecond), time.Minute)
@@ -307,25 +327,24 @@ func (c *container) restart() bool {
 // is never).
 func (c *container) stop(sig, timeout int) {
 	c.stopped = true
-	if c.status.Phase != Running {
+	if !c.alive() {
 		return
 	}
 	unix.Kill(c.pid, unix.Signal(sig))
+	if c.status.Phase == Paused {
+		c.goOn()
+	}
 	if timeout < 0 {
 		return
 	}
 	pid := c.pid
 	time.AfterFunc(time.Duration(timeout)*time.Second, func() {
 		c.events <- func() {
-			if c.pid == pid && c.status.Phase == Running {
-				unix.Kill(pid, unix.SIGKILL)
+			if c.pid == pid {
+				c.signal(unix.SIGKILL)
 			}
 		}
 	})
-}
-
-func (c *container) oomKilled() bool {
-	return c.plan.Cgroup != nil && c.plan.Cgroup.OOMKilled()
 }
 
 // finish is the end: everything is put away before anybody is told, so that
@@ -333,6 +352,9 @@ func (c *container) oomKilled() bool {
 func (c *container) finish() {
 	c.socket.Close()
 	os.Remove(SocketFile)
+	if c.unwatch != nil {
+		c.unwatch()
+	}
 	if c.plan.Cgroup != nil {
 		c.plan.Cgroup.Remove()
 	}
@@ -344,6 +366,7 @@ func (c *container) finish() {
 	c.record()
 	if c.plan.AutoRemove {
 		c.remove()
+		c.happened("destroy", nil)
 	}
 	c.alone.Unlock() // it may be started again
 	c.answerLate()

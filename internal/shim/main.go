@@ -13,6 +13,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"berth/internal/journal"
 	"berth/internal/logs"
 	"berth/internal/state"
 )
@@ -58,6 +59,7 @@ func Main() int {
 	} else {
 		control.Close()
 	}
+	c.watchMemory()
 	go c.accept()
 	time.AfterFunc(3*time.Second, debug.FreeOSMemory)
 	c.supervise()
@@ -87,7 +89,9 @@ func readPlan(control *Conn) (*Plan, error) {
 	if err := json.Unmarshal(p, plan); err != nil {
 		return nil, err
 	}
-	plan.Program, err = control.receiveProgram()
+	if plan.Program, err = control.receiveProgram(); err == nil && plan.Health != nil {
+		plan.Health.Program, err = control.receiveProgram()
+	}
 	return plan, err
 }
 
@@ -122,6 +126,8 @@ func newContainer(p *Plan) (*container, error) {
 		plan: p, dir: dir, log: log, alone: alone, events: make(chan func(), 16), signals: make(chan os.Signal, 4),
 	}
 	c.hub = newHub(log, keep, &c.late)
+	c.journal = journal.Open(dir)
+	c.attributes.Store(&p.Attributes)
 	signal.Notify(c.signals, unix.SIGTERM, unix.SIGINT)
 	return c, c.listen()
 }

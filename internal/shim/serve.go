@@ -6,6 +6,7 @@ import (
 	"encoding/json"
 	"os"
 	"runtime"
+	"strconv"
 	"sync"
 
 	"golang.org/x/sys/unix"
@@ -40,6 +41,12 @@ func (c *container) serve(conn *Conn) {
 		c.control(conn, r)
 	case "hold":
 		c.hold(conn)
+	case "pause":
+		c.pause(conn)
+	case "unpause":
+		c.unpause(conn)
+	case "update":
+		c.update(conn, r)
 	default:
 		conn.sendJSON(frameError, Failure{Message: "this container was started by another version of berth, which cannot " + r.Kind})
 		conn.Close()
@@ -71,9 +78,7 @@ func (c *container) control(conn *Conn, r Request) {
 			if r.Signal == int(unix.SIGKILL) || r.Signal == c.plan.StopSignal {
 				c.stopped = true
 			}
-			if c.status.Phase == Running {
-				unix.Kill(c.pid, unix.Signal(r.Signal))
-			}
+			c.signal(unix.Signal(r.Signal))
 		}
 	})
 	if r.Kind == "signal" {
@@ -86,20 +91,14 @@ func (c *container) session(conn *Conn, s *stdio, stdin bool) {
 	detached := feed(conn, peer{
 		// The streams change when the program is started again.
 		streams: func() *stdio {
-			if c.plan.Restart.Name != "" {
-				c.call(func() { s = c.io })
-			}
+			c.call(func() { s = c.io })
 			return s
 		},
 		stdin: stdin,
 		// Else the input stays open for who attaches next.
 		eof: stdin && c.plan.StdinOnce,
 		signal: func(sig unix.Signal) {
-			c.call(func() {
-				if c.status.Phase == Running {
-					unix.Kill(c.pid, sig)
-				}
-			})
+			c.call(func() { c.signal(sig) })
 		},
 	})
 	c.hub.leave(conn)
@@ -174,6 +173,9 @@ func (c *container) exec(conn *Conn, r Request) {
 	s.start()
 	ws := p.wait()
 	s.drain()
+	if r.ExecID != "" {
+		c.happened("exec_die", map[string]string{"execID": r.ExecID, "exitCode": strconv.Itoa(exitCode(ws))})
+	}
 	s.hub.finish(Exit{Code: exitCode(ws)})
 }
 
@@ -183,10 +185,21 @@ func (c *container) spawnExec(conn *Conn, r Request, s *stdio) (*nsinit.Child, e
 	if err != nil {
 		return nil, err
 	}
+	return c.enter(prog, s, r.Stdin)
+}
+
+// enter runs a program in the container.
+func (c *container) enter(prog *nsinit.Program, s *stdio, stdin bool) (*nsinit.Child, error) {
 	var ns map[nsinit.Reg]*os.File
+	var err error
 	c.call(func() {
-		if c.status.Phase != Running {
-			err = &Failure{Message: "the container is not running"}
+		switch c.status.Phase {
+		case Running:
+		case Paused:
+			err = &Failure{Message: "Container " + c.plan.Name + " is paused, unpause the container before exec"}
+			return
+		default:
+			err = c.notRunning()
 			return
 		}
 		if ns, err = c.copyNamespaces(); err == nil {
@@ -197,7 +210,7 @@ func (c *container) spawnExec(conn *Conn, r Request, s *stdio) (*nsinit.Child, e
 		return nil, err
 	}
 	defer closeNamespaces(ns)
-	child, err := spawnWith(prog, s, r.Stdin, ns)
+	child, err := spawnWith(prog, s, stdin, ns)
 	if err != nil {
 		c.execs.Done()
 	}

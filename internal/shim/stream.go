@@ -2,6 +2,7 @@ package shim
 
 import (
 	"errors"
+	"io"
 	"os"
 	"sync"
 	"time"
@@ -19,6 +20,7 @@ type hub struct {
 	log     *logs.Writer // nil: none
 	latest  []byte       // terminal only, for those who attach later
 	keep    int
+	tap     io.Writer       // nil: nobody else reads along
 	late    *sync.WaitGroup // counts clients that have not taken all yet
 }
 
@@ -46,6 +48,9 @@ func (h *hub) leave(c *Conn) {
 // drops out.
 func (h *hub) write(kind byte, p []byte) {
 	h.log.Write(streamOf(kind), p)
+	if h.tap != nil {
+		h.tap.Write(p)
+	}
 	h.mu.Lock()
 	if h.keep > 0 {
 		h.latest = append(h.latest, p...)

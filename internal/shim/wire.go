@@ -40,17 +40,18 @@ const maxFrame = 16 << 20
 
 // Request is what a client asks on shim.sock.
 type Request struct {
-	Kind    string          `json:"kind"` // attach, exec, signal, stop, wait, hold, pause, unpause, update
-	Stdin   bool            `json:"stdin,omitempty"`
-	Replay  bool            `json:"replay,omitempty"`  // attach: the latest output first
-	Signal  int             `json:"signal,omitempty"`  // signal, stop
-	Timeout int             `json:"timeout,omitempty"` // stop: seconds; negative waits for ever
-	Program *nsinit.Program `json:"-"`                 // exec; follows in a frame of its own
-	Tty     bool            `json:"tty,omitempty"`     // exec
-	Detach  bool            `json:"detach,omitempty"`  // exec: nobody listens
-	ExecID  string          `json:"execID,omitempty"`  // exec: what the event of its end calls it
-	Restart *RestartPolicy  `json:"restart,omitempty"` // update: the policy from now on, unless nil
-	Cgroup  *cgroup.Group   `json:"cgroup,omitempty"`  // update: the groups with those that new limits needed, unless nil
+	Kind       string            `json:"kind"` // attach, exec, signal, stop, wait, hold, pause, unpause, update
+	Stdin      bool              `json:"stdin,omitempty"`
+	Replay     bool              `json:"replay,omitempty"`     // attach: the latest output first
+	Signal     int               `json:"signal,omitempty"`     // signal, stop
+	Timeout    int               `json:"timeout,omitempty"`    // stop: seconds; negative waits for ever
+	Program    *nsinit.Program   `json:"-"`                    // exec; follows in a frame of its own
+	Tty        bool              `json:"tty,omitempty"`        // exec
+	Detach     bool              `json:"detach,omitempty"`     // exec: nobody listens
+	ExecID     string            `json:"execID,omitempty"`     // exec: what the event of its end calls it
+	Attributes map[string]string `json:"attributes,omitempty"` // update: what describes it in events from now on, unless nil
+	Restart    *RestartPolicy    `json:"restart,omitempty"`    // update: the policy from now on, unless nil
+	Cgroup     *cgroup.Group     `json:"cgroup,omitempty"`     // update: the groups with those that new limits needed, unless nil
 }
 
 // Started tells that a program runs.

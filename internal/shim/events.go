@@ -1,0 +1,68 @@
+package shim
+
+import (
+	"context"
+	"maps"
+	"strconv"
+
+	"berth/internal/journal"
+)
+
+// happened tells the journal. What a container does goes on without it.
+func (c *container) happened(action string, more map[string]string) {
+	attrs := maps.Clone(*c.attributes.Load())
+	if attrs == nil {
+		attrs = map[string]string{}
+	}
+	maps.Copy(attrs, more)
+	c.journal.Append(journal.Event{Type: "container", Action: action, ID: c.plan.ID, Attributes: attrs})
+}
+
+// died tells how the first process ended.
+func (c *container) died() {
+	ran := c.status.FinishedAt.Sub(c.started)
+	c.happened("die", map[string]string{
+		"exitCode": strconv.Itoa(c.status.ExitCode), "execDuration": strconv.Itoa(int(ran.Seconds())),
+	})
+}
+
+// watchMemory has every kill for want of memory told when it happens.
+func (c *container) watchMemory() {
+	if c.plan.Cgroup == nil {
+		return
+	}
+	if c.unwatch != nil {
+		c.unwatch()
+	}
+	ctx, cancel := context.WithCancel(context.Background())
+	c.unwatch = cancel
+	kills, err := c.plan.Cgroup.WatchOOM(ctx)
+	if err != nil {
+		return // nobody counts its memory
+	}
+	go func() {
+		for n := range kills {
+			c.events <- func() {
+				// The same number again: the killer is disabled.
+				if n > c.kills || n == c.kills && c.alive() {
+					c.happened("oom", nil)
+				}
+				c.kills = max(c.kills, n)
+			}
+		}
+	}()
+}
+
+// countKills notes whether memory was wanting in the run that has just ended,
+// and tells of what the watch did not come to tell.
+func (c *container) countKills() {
+	if c.plan.Cgroup == nil {
+		return
+	}
+	n := c.plan.Cgroup.OOMKills()
+	if n > c.kills {
+		c.happened("oom", nil)
+	}
+	c.status.OOMKilled = n > c.killsBefore
+	c.kills, c.killsBefore = n, n
+}

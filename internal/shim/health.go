@@ -1,0 +1,246 @@
+package shim
+
+import (
+	"cmp"
+	"context"
+	"fmt"
+	"runtime"
+	"sync"
+	"time"
+
+	"golang.org/x/sys/unix"
+
+	"berth/internal/nsinit"
+)
+
+// What Docker keeps of checks: results, and bytes of the output of each.
+const (
+	keptResults = 5
+	keptOutput  = 4096
+)
+
+// startChecks begins to check the container's health, which is not known yet
+// when it has just started.
+func (c *container) startChecks() {
+	if c.plan.Health == nil {
+		return
+	}
+	c.stopChecks()
+	ctx, cancel := context.WithCancel(context.Background())
+	c.uncheck = cancel
+	status, started := c.status.Health.Status, c.started
+	go c.check(ctx, status, started)
+}
+
+// stopChecks ends a check that runs, and its result does not count.
+func (c *container) stopChecks() {
+	if c.uncheck != nil {
+		c.uncheck()
+		c.uncheck = nil
+	}
+}
+
+// resetHealth is for a new start. What was found before stays to be read.
+func (c *container) resetHealth() {
+	if c.plan.Health == nil {
+		c.status.Health = nil
+		return
+	}
+	if c.status.Health == nil {
+		c.status.Health = &HealthStatus{}
+	}
+	c.status.Health.Status, c.status.Health.FailingStreak = Starting, 0
+}
+
+// check checks again and again until ctx ends. Never do two checks run at once:
+// while one does not end even though it was killed, all that follow have failed.
+func (c *container) check(ctx context.Context, status string, started time.Time) {
+	h := c.plan.Health
+	var last *probe
+	for {
+		select {
+		case <-ctx.Done():
+			return
+		case <-time.After(h.pause(status, time.Since(started))):
+		}
+		var res HealthResult
+		if last.over() {
+			last = &probe{c: c, ended: make(chan struct{})}
+			res = last.run(ctx, cmp.Or(h.Timeout, 30*time.Second))
+		} else {
+			now := time.Now()
+			res = HealthResult{Start: now, End: now, ExitCode: -1, Output: "The health check before has not ended yet"}
+		}
+		c.call(func() {
+			if ctx.Err() == nil {
+				c.judge(res)
+				status = c.status.Health.Status
+			}
+		})
+	}
+}
+
+// pause is the time to the next check.
+func (h *Health) pause(status string, age time.Duration) time.Duration {
+	if status == Starting && age < h.StartPeriod {
+		return cmp.Or(h.StartInterval, 5*time.Second)
+	}
+	return cmp.Or(h.Interval, 30*time.Second)
+}
+
+// judge draws the conclusion from a check.
+func (c *container) judge(res HealthResult) {
+	if was := c.status.Health.Status; c.status.Health.judge(c.plan.Health, res, c.started) != was {
+		c.happened("health_status: "+c.status.Health.Status, nil)
+	}
+	c.record()
+}
+
+// judge is Docker's rule: one good check makes it healthy, several bad ones in a
+// row unhealthy; but those that begin in the start period do not count before the
+// first good one.
+func (s *HealthStatus) judge(h *Health, res HealthResult, started time.Time) string {
+	s.Log = append(s.Log, res)
+	s.Log = s.Log[max(0, len(s.Log)-keptResults):]
+	switch {
+	case res.ExitCode == 0:
+		s.Status, s.FailingStreak = Healthy, 0
+	case s.Status == Starting && res.Start.Sub(started) < h.StartPeriod:
+	default:
+		if s.FailingStreak++; s.FailingStreak >= cmp.Or(h.Retries, 3) {
+			s.Status = Unhealthy
+		}
+	}
+	return s.Status
+}
+
+// probe is one check.
+type probe struct {
+	c     *container
+	p     process
+	out   clipped
+	ended chan struct{}
+
+	mu     sync.Mutex
+	killed bool
+}
+
+// over reports whether a probe has ended; one that never was has.
+func (p *probe) over() bool {
+	if p == nil {
+		return true
+	}
+	select {
+	case <-p.ended:
+		return true
+	default:
+		return false
+	}
+}
+
+// run has a check of at most so long, or until ctx ends.
+func (p *probe) run(ctx context.Context, timeout time.Duration) HealthResult {
+	res := HealthResult{Start: time.Now()}
+	go func() {
+		defer close(p.ended)
+		var err error
+		if res.ExitCode, err = p.spawn(); err != nil {
+			res.ExitCode = -1
+			p.out.Write([]byte(err.Error()))
+		}
+	}()
+	limit := time.NewTimer(timeout)
+	defer limit.Stop()
+	select {
+	case <-p.ended:
+		res.End, res.Output = time.Now(), p.out.String()
+		return res
+	case <-limit.C:
+	case <-ctx.Done():
+	}
+	p.kill()
+	select {
+	case <-p.ended:
+	case <-time.After(grace + patience + time.Second):
+	}
+	late := HealthResult{Start: res.Start, End: time.Now(), ExitCode: -1}
+	late.Output = fmt.Sprintf("Health check exceeded timeout (%v)", timeout)
+	if out := p.out.String(); out != "" {
+		late.Output += ": " + out
+	}
+	return late
+}
+
+// spawn runs the program and waits for it.
+func (p *probe) spawn() (code int, err error) {
+	runtime.LockOSThread() // as for exec
+	defer runtime.UnlockOSThread()
+	s := &stdio{hub: newHub(nil, 0, &p.c.late)}
+	s.hub.tap = &p.out
+	child, err := p.c.enter(p.c.plan.Health.Program, s, false)
+	if err != nil {
+		return 0, err
+	}
+	defer p.c.execs.Done()
+	p.p.born(child)
+	p.mu.Lock()
+	if p.killed {
+		p.p.killAll()
+	}
+	p.mu.Unlock()
+	s.start()
+	ws := p.p.wait()
+	s.drain()
+	return exitCode(ws), nil
+}
+
+// kill ends the check, now or as soon as it has begun: its whole session, so
+// that nothing is left of it when the next one comes.
+func (p *probe) kill() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.killed = true
+	p.p.killAll()
+}
+
+// born notes the process. It has begun a session, as all execs do.
+func (p *process) born(child *nsinit.Child) {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	p.pid = child.Pid
+}
+
+// killAll ends the process and those of its group.
+func (p *process) killAll() {
+	p.mu.Lock()
+	defer p.mu.Unlock()
+	if p.pid != 0 {
+		unix.Kill(-p.pid, unix.SIGKILL)
+		unix.Kill(p.pid, unix.SIGKILL)
+	}
+}
+
+// clipped keeps the start of what is written.
+type clipped struct {
+	mu   sync.Mutex
+	b    []byte
+	more bool
+}
+
+func (o *clipped) Write(p []byte) (int, error) {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	n := min(len(p), keptOutput-len(o.b))
+	o.b = append(o.b, p[:n]...)
+	o.more = o.more || n < len(p)
+	return len(p), nil
+}
+
+func (o *clipped) String() string {
+	o.mu.Lock()
+	defer o.mu.Unlock()
+	if o.more {
+		return string(o.b) + "..."
+	}
+	return string(o.b)
+}
