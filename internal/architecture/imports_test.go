@@ -59,14 +59,15 @@ var rooms = map[string][]string{
 		"internal/volume", "internal/archive", "internal/transfer", "internal/download",
 		"internal/hello", "internal/config", "internal/host", "internal/stage",
 		"internal/journal",                      // what happened, for events
+		"internal/health",
 		"internal/logs", "internal/logs/logopt", // reading logs; what --log-opt means
 		"internal/state", "internal/sys",
 	},
 
-	"internal/roster": {"internal/shim", "internal/filter", "internal/state"}, // shim: the status it writes
+	"internal/roster": {"internal/health", "internal/shim", "internal/filter", "internal/state"}, // shim: the status it writes
 
 	// processes
-	"internal/shim":    {"internal/nsinit", "internal/cgroup", "internal/journal", "internal/logs", "internal/state", "internal/sys"},
+	"internal/shim":    {"internal/nsinit", "internal/cgroup", "internal/health", "internal/journal", "internal/logs", "internal/state", "internal/sys"},
 	"internal/foreign": {"internal/nsinit", "internal/sys"}, // another runtime is entered by a program of ours
 	"internal/runtime": {"internal/nsinit", "internal/sys"},
 	"internal/nsinit":  {"internal/sys"},
@@ -83,6 +84,7 @@ var rooms = map[string][]string{
 	"internal/registry/platform": {},
 	"internal/cgroup":            {"internal/sys"},
 	"internal/hello":             {},
+	"internal/health":            {},
 	"internal/logs":              {},
 	"internal/logs/logopt":       {"internal/logs"}, // apart, because the shim needs nothing of it
 	"internal/inflate":           {},
@@ -195,7 +197,7 @@ var guests = map[string]guest{
 // shimStage is what runs beside and inside every container. It must start in
 // milliseconds and be readable in one evening, so only the standard library
 // and x/sys come along.
-var shimStage = []string{"internal/shim", "internal/nsinit", "internal/state", "internal/sys", "internal/cgroup", "internal/logs", "internal/journal"}
+var shimStage = []string{"internal/shim", "internal/nsinit", "internal/state", "internal/sys", "internal/cgroup", "internal/logs", "internal/journal", "internal/health"}
 
 type pkg struct {
 	ImportPath string

@@ -6,6 +6,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"berth/internal/health"
 	"berth/internal/shim"
 	"berth/internal/spec"
 )
@@ -22,10 +23,10 @@ func (e *Engine) health(r *record, b *bundle, in spec.Input) (*shim.Health, []st
 	if err != nil {
 		return nil, nil, fmt.Errorf("cannot prepare the health check: %w", err)
 	}
-	return &shim.Health{
+	return &shim.Health{Program: prog, Check: health.Check{
 		Interval: h.Interval, Timeout: h.Timeout, StartPeriod: h.StartPeriod, StartInterval: h.StartInterval,
-		Retries: h.Retries, Program: prog,
-	}, nil, nil
+		Retries: h.Retries,
+	}}, nil, nil
 }
 
 // probe is the command of a container's health check.

@@ -11,6 +11,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
+	"berth/internal/health"
 	"berth/internal/shim"
 )
 
@@ -35,7 +36,7 @@ func StatusText(st shim.Status) string {
 		switch h := st.Health; {
 		case h == nil:
 			return up
-		case h.Status == shim.Starting:
+		case h.Status == health.Starting:
 			return up + " (health: starting)"
 		default:
 			return up + " (" + h.Status + ")"

@@ -9,6 +9,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"berth/internal/health"
 	"berth/internal/journal"
 	"berth/internal/logs"
 	"berth/internal/nsinit"
@@ -260,7 +261,7 @@ func (c *container) ended() bool {
 	c.status.FinishedAt = time.Now()
 	c.status.Init = state.Owner{}
 	if c.status.Health != nil {
-		c.status.Health.Status = Unhealthy // as Docker says of what does not run
+		c.status.Health.Status = health.Unhealthy // as Docker says of what does not run
 	}
 	c.countKills()
 	c.died()

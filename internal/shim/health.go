@@ -1,7 +1,6 @@
 package shim
 
 import (
-	"cmp"
 	"context"
 	"fmt"
 	"runtime"
@@ -10,13 +9,8 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"berth/internal/health"
 	"berth/internal/nsinit"
-)
-
-// What Docker keeps of checks: results, and bytes of the output of each.
-const (
-	keptResults = 5
-	keptOutput  = 4096
 )
 
 // startChecks begins to check the container's health, which is not known yet
@@ -47,9 +41,9 @@ func (c *container) resetHealth() {
 		return
 	}
 	if c.status.Health == nil {
-		c.status.Health = &HealthStatus{}
+		c.status.Health = &health.Status{}
 	}
-	c.status.Health.Status, c.status.Health.FailingStreak = Starting, 0
+	c.status.Health.Status, c.status.Health.FailingStreak = health.Starting, 0
 }
 
 // check checks again and again until ctx ends. Never do two checks run at once:
@@ -61,15 +55,15 @@ func (c *container) check(ctx context.Context, status string, started time.Time)
 		select {
 		case <-ctx.Done():
 			return
-		case <-time.After(h.pause(status, time.Since(started))):
+		case <-time.After(h.Pause(status, time.Since(started))):
 		}
-		var res HealthResult
+		var res health.Result
 		if last.over() {
 			last = &probe{c: c, ended: make(chan struct{})}
-			res = last.run(ctx, cmp.Or(h.Timeout, 30*time.Second))
+			res = last.run(ctx, h.Limit())
 		} else {
 			now := time.Now()
-			res = HealthResult{Start: now, End: now, ExitCode: -1, Output: "The health check before has not ended yet"}
+			res = health.Result{Start: now, End: now, ExitCode: -1, Output: "The health check before has not ended yet"}
 		}
 		c.call(func() {
 			if ctx.Err() == nil {
@@ -80,45 +74,19 @@ func (c *container) check(ctx context.Context, status string, started time.Time)
 	}
 }
 
-// pause is the time to the next check.
-func (h *Health) pause(status string, age time.Duration) time.Duration {
-	if status == Starting && age < h.StartPeriod {
-		return cmp.Or(h.StartInterval, 5*time.Second)
-	}
-	return cmp.Or(h.Interval, 30*time.Second)
-}
-
 // judge draws the conclusion from a check.
-func (c *container) judge(res HealthResult) {
-	if was := c.status.Health.Status; c.status.Health.judge(c.plan.Health, res, c.started) != was {
+func (c *container) judge(res health.Result) {
+	if was := c.status.Health.Status; c.status.Health.Judge(c.plan.Health.Check, res, c.started) != was {
 		c.happened("health_status: "+c.status.Health.Status, nil)
 	}
 	c.record()
-}
-
-// judge is Docker's rule: one good check makes it healthy, several bad ones in a
-// row unhealthy; but those that begin in the start period do not count before the
-// first good one.
-func (s *HealthStatus) judge(h *Health, res HealthResult, started time.Time) string {
-	s.Log = append(s.Log, res)
-	s.Log = s.Log[max(0, len(s.Log)-keptResults):]
-	switch {
-	case res.ExitCode == 0:
-		s.Status, s.FailingStreak = Healthy, 0
-	case s.Status == Starting && res.Start.Sub(started) < h.StartPeriod:
-	default:
-		if s.FailingStreak++; s.FailingStreak >= cmp.Or(h.Retries, 3) {
-			s.Status = Unhealthy
-		}
-	}
-	return s.Status
 }
 
 // probe is one check.
 type probe struct {
 	c     *container
 	p     process
-	out   clipped
+	out   health.Output
 	ended chan struct{}
 
 	mu     sync.Mutex
@@ -139,8 +107,8 @@ func (p *probe) over() bool {
 }
 
 // run has a check of at most so long, or until ctx ends.
-func (p *probe) run(ctx context.Context, timeout time.Duration) HealthResult {
-	res := HealthResult{Start: time.Now()}
+func (p *probe) run(ctx context.Context, timeout time.Duration) health.Result {
+	res := health.Result{Start: time.Now()}
 	go func() {
 		defer close(p.ended)
 		var err error
@@ -163,7 +131,7 @@ func (p *probe) run(ctx context.Context, timeout time.Duration) HealthResult {
 	case <-p.ended:
 	case <-time.After(grace + patience + time.Second):
 	}
-	late := HealthResult{Start: res.Start, End: time.Now(), ExitCode: -1}
+	late := health.Result{Start: res.Start, End: time.Now(), ExitCode: -1}
 	late.Output = fmt.Sprintf("Health check exceeded timeout (%v)", timeout)
 	if out := p.out.String(); out != "" {
 		late.Output += ": " + out
@@ -218,29 +186,4 @@ func (p *process) killAll() {
 		unix.Kill(-p.pid, unix.SIGKILL)
 		unix.Kill(p.pid, unix.SIGKILL)
 	}
-}
-
-// clipped keeps the start of what is written.
-type clipped struct {
-	mu   sync.Mutex
-	b    []byte
-	more bool
-}
-
-func (o *clipped) Write(p []byte) (int, error) {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	n := min(len(p), keptOutput-len(o.b))
-	o.b = append(o.b, p[:n]...)
-	o.more = o.more || n < len(p)
-	return len(p), nil
-}
-
-func (o *clipped) String() string {
-	o.mu.Lock()
-	defer o.mu.Unlock()
-	if o.more {
-		return string(o.b) + "..."
-	}
-	return string(o.b)
 }

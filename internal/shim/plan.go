@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"berth/internal/cgroup"
+	"berth/internal/health"
 	"berth/internal/logs"
 	"berth/internal/nsinit"
 	"berth/internal/state"
@@ -41,37 +42,10 @@ type RestartPolicy struct {
 }
 
 // Health is how to find out whether the container does what it is for: by a
-// program in it that ends with 0. A duration of zero is Docker's default.
+// program in it that ends with 0.
 type Health struct {
-	Interval      time.Duration   `json:"interval,omitempty"`      // between checks; 30 s
-	Timeout       time.Duration   `json:"timeout,omitempty"`       // of one check; 30 s
-	StartPeriod   time.Duration   `json:"startPeriod,omitempty"`   // failures do not count so long, unless one check was good
-	StartInterval time.Duration   `json:"startInterval,omitempty"` // between checks in the start period; 5 s
-	Retries       int             `json:"retries,omitempty"`       // failures in a row that make it unhealthy; 3
-	Program       *nsinit.Program `json:"-"`
-}
-
-// What HealthStatus.Status can be.
-const (
-	Starting  = "starting"
-	Healthy   = "healthy"
-	Unhealthy = "unhealthy"
-)
-
-// HealthStatus is what the checks have found.
-type HealthStatus struct {
-	Status        string         `json:"status"`
-	FailingStreak int            `json:"failingStreak"`
-	Log           []HealthResult `json:"log,omitempty"` // the latest five
-}
-
-// HealthResult is one check. The exit code is -1 if the program did not end in
-// time or could not be started.
-type HealthResult struct {
-	Start    time.Time `json:"start"`
-	End      time.Time `json:"end"`
-	ExitCode int       `json:"exitCode"`
-	Output   string    `json:"output"` // at most 4,096 bytes
+	health.Check
+	Program *nsinit.Program `json:"-"`
 }
 
 // Phases of a container.
@@ -86,18 +60,18 @@ const (
 // Status is state.json in the container's folder. The shim writes it while the
 // container runs, the command before and after.
 type Status struct {
-	V            int           `json:"v"`
-	Phase        string        `json:"phase"`
-	Shim         state.Owner   `json:"shim"`
-	Init         state.Owner   `json:"init"`
-	StartedAt    time.Time     `json:"startedAt"`
-	FinishedAt   time.Time     `json:"finishedAt"`
-	ExitCode     int           `json:"exitCode"`
-	OOMKilled    bool          `json:"oomKilled,omitempty"`
-	Error        string        `json:"error,omitempty"`
-	RestartCount int           `json:"restartCount,omitempty"`
-	Stopped      bool          `json:"stopped,omitempty"` // by a person, not by itself
-	Health       *HealthStatus `json:"health,omitempty"`  // nil without health checks
+	V            int            `json:"v"`
+	Phase        string         `json:"phase"`
+	Shim         state.Owner    `json:"shim"`
+	Init         state.Owner    `json:"init"`
+	StartedAt    time.Time      `json:"startedAt"`
+	FinishedAt   time.Time      `json:"finishedAt"`
+	ExitCode     int            `json:"exitCode"`
+	OOMKilled    bool           `json:"oomKilled,omitempty"`
+	Error        string         `json:"error,omitempty"`
+	RestartCount int            `json:"restartCount,omitempty"`
+	Stopped      bool           `json:"stopped,omitempty"` // by a person, not by itself
+	Health       *health.Status `json:"health,omitempty"`  // nil without health checks
 }
 
 // Names of files in a container's folder that the shim shares with commands.

@@ -1,4 +1,4 @@
-package shim
+package health
 
 import (
 	"fmt"
@@ -10,8 +10,8 @@ import (
 // TestJudge walks through Docker's rules.
 func TestJudge(t *testing.T) {
 	start := time.Now()
-	h := &Health{StartPeriod: time.Minute, Retries: 2}
-	s := &HealthStatus{Status: Starting}
+	h := &Check{StartPeriod: time.Minute, Retries: 2}
+	s := &Status{Status: Starting}
 	for i, c := range []struct {
 		at     time.Duration
 		code   int
@@ -29,30 +29,30 @@ func TestJudge(t *testing.T) {
 		{30 * time.Second, 1, Healthy, 1},     // after the first good one nothing is forgiven
 		{31 * time.Second, 139, Unhealthy, 2}, // whatever the code
 	} {
-		if got := s.judge(h, HealthResult{Start: start.Add(c.at), ExitCode: c.code}, start); got != c.want || s.FailingStreak != c.streak {
+		if got := s.Judge(*h, Result{Start: start.Add(c.at), ExitCode: c.code}, start); got != c.want || s.FailingStreak != c.streak {
 			t.Errorf("check %d: %s, %d in a row, want %s, %d", i, got, s.FailingStreak, c.want, c.streak)
 		}
 	}
 	if len(s.Log) != keptResults || s.Log[keptResults-1].ExitCode != 139 {
 		t.Errorf("kept are %v", s.Log)
 	}
-	if got := (&Health{}); got.pause(Starting, 0) != 30*time.Second {
-		t.Errorf("without a start period the first check comes after %v", got.pause(Starting, 0))
+	if got := (&Check{}); got.Pause(Starting, 0) != 30*time.Second {
+		t.Errorf("without a start period the first check comes after %v", got.Pause(Starting, 0))
 	}
-	if h.pause(Starting, time.Second) != 5*time.Second || h.pause(Healthy, time.Second) != 30*time.Second || h.pause(Starting, time.Hour) != 30*time.Second {
+	if h.Pause(Starting, time.Second) != 5*time.Second || h.Pause(Healthy, time.Second) != 30*time.Second || h.Pause(Starting, time.Hour) != 30*time.Second {
 		t.Error("the start interval is for what starts, in its start period")
 	}
-	s = &HealthStatus{Status: Starting}
+	s = &Status{Status: Starting}
 	for range 3 {
-		s.judge(&Health{}, HealthResult{Start: start, ExitCode: 1}, start)
+		s.Judge(Check{}, Result{Start: start, ExitCode: 1}, start)
 	}
 	if s.Status != Unhealthy {
 		t.Errorf("after three failures: %s", s.Status)
 	}
 }
 
-func TestOutputOfChecksIsClipped(t *testing.T) {
-	var o clipped
+func TestOutputIsClipped(t *testing.T) {
+	var o Output
 	fmt.Fprint(&o, strings.Repeat("x", keptOutput-1))
 	fmt.Fprint(&o, "y")
 	if s := o.String(); len(s) != keptOutput || !strings.HasSuffix(s, "xy") {
