@@ -58,7 +58,7 @@ var rooms = map[string][]string{
 		"internal/change", // what --change values mean, for commit and import
 		"internal/volume", "internal/archive", "internal/transfer", "internal/download",
 		"internal/hello", "internal/config", "internal/host", "internal/stage",
-		"internal/journal",                      // what happened, for events
+		"internal/journal", // what happened, for events
 		"internal/health",
 		"internal/logs", "internal/logs/logopt", // reading logs; what --log-opt means
 		"internal/state", "internal/sys",
