@@ -158,6 +158,7 @@ func (l *Lab) again(t *testing.T) {
 	cmd.Env = []string{
 		env + "=" + string(b), "HOME=" + home, "TMPDIR=" + home, "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
 		"BERTH_KILL_SEED=" + os.Getenv("BERTH_KILL_SEED"), "BERTH_KILL_ROUNDS=" + os.Getenv("BERTH_KILL_ROUNDS"),
+		"BERTH_RACER=" + os.Getenv("BERTH_RACER"), "BERTH_SOAK=" + os.Getenv("BERTH_SOAK"),
 	}
 	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: UID, Gid: UID}}
 	out, err := cmd.CombinedOutput()

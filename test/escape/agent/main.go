@@ -18,6 +18,8 @@ func main() {
 	switch os.Args[1] {
 	case "swap":
 		swap(args)
+	case "ambush":
+		ambush(args)
 	case "watch":
 		watch(args)
 	case "reach":

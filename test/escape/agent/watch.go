@@ -88,9 +88,10 @@ func (w *watcher) look(pid int) {
 }
 
 // write tries to open a program for writing and tells with which error it was
-// refused: "text file busy" is no defence, it passes.
+// refused: "text file busy" is no defence, it passes. With O_TRUNC the kernel
+// asks the mount before it asks whether the file is busy.
 func (w *watcher) write(path, what string) {
-	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_CLOEXEC, 0)
+	fd, err := unix.Open(path, unix.O_WRONLY|unix.O_TRUNC|unix.O_CLOEXEC, 0)
 	if err == nil {
 		unix.Close(fd)
 		w.say("LOOT write to the %s", what)
