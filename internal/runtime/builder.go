@@ -2,7 +2,6 @@ package runtime
 
 import (
 	"fmt"
-	"path"
 	"strings"
 	"unsafe"
 
@@ -81,76 +80,14 @@ func openHow(flags int, resolve uint64) []nsinit.Arg {
 	return []nsinit.Arg{structBytes(how), nsinit.Int(int(unsafe.Sizeof(how)))}
 }
 
-// openExact opens a path without following any symbolic link.
-func (b *builder) openExact(p string, flags int) nsinit.Reg {
-	args := append([]nsinit.Arg{cwd, nsinit.Str(p)}, openHow(unix.O_PATH|flags, unix.RESOLVE_NO_SYMLINKS)...)
-	return b.get("use "+p+" of the image (it must not be a symbolic link)", "openat2", args...)
-}
-
 // writeFile writes data to a file that exists. at is a directory register or
 // cwd.
-func (b *builder) writeFile(what string, at nsinit.Arg, p, data string) {
-	fd := b.get(what, "openat", at, nsinit.Str(p), nsinit.Int(unix.O_WRONLY|unix.O_CLOEXEC), zero)
+func (b *builder) writeFile(what string, at nsinit.Arg, p, data string, follow uint64) {
+	args := append([]nsinit.Arg{at, nsinit.Str(p)}, openHow(unix.O_WRONLY, follow)...)
+	fd := b.get(what, "openat2", args...)
 	b.do(what, "write", nsinit.Ref(fd), nsinit.Bytes([]byte(data)), nsinit.Int(len(data)))
 	b.do(what, "close", nsinit.Ref(fd))
 	b.next-- // the register is free again
-}
-
-// mkdirs makes the folders of an absolute path one by one. What exists, or
-// cannot be made, is left to the mount that follows to complain about.
-func (b *builder) mkdirs(p string, mode int) {
-	for i, c := range p {
-		if c == '/' && i > 0 {
-			b.mkdir(p[:i], mode)
-		}
-	}
-	if p != "/" {
-		b.mkdir(p, mode)
-	}
-}
-
-func (b *builder) mkdir(p string, mode int) {
-	b.do("make "+p, "mkdirat", cwd, nsinit.Str(p), nsinit.Int(mode))
-	b.allow(0, unix.EEXIST, unix.EROFS, unix.EACCES, unix.ENOTDIR)
-}
-
-// touch makes an empty file to mount on.
-func (b *builder) touch(p string) {
-	b.mkdirs(path.Dir(p), 0o755)
-	b.mknod(p)
-	b.allow(0, unix.EEXIST, unix.EROFS, unix.EACCES, unix.ENOTDIR, unix.ENOENT)
-}
-
-func (b *builder) mknod(p string) {
-	b.do("make "+p, "mknodat", cwd, nsinit.Str(p), nsinit.Int(unix.S_IFREG|0o644), zero)
-}
-
-// attach puts a detached mount onto a path, following the image's own links
-// (they cannot lead out of it). A dangling link in the place of a file is
-// replaced by an empty file.
-func (b *builder) attach(mnt nsinit.Reg, p string, isDir bool) {
-	move := func() {
-		b.do("mount "+p, "move_mount", nsinit.Ref(mnt), none, cwd, nsinit.Str(p),
-			nsinit.Int(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_SYMLINKS))
-	}
-	move()
-	if !isDir {
-		b.allow(0, unix.ENOENT)
-		b.ops[len(b.ops)-1].Then = 3
-		b.do("replace the link "+p, "unlinkat", cwd, nsinit.Str(p), zero)
-		b.mknod(p)
-		move()
-	}
-	b.closeReg(mnt)
-}
-
-// attachExact puts a detached mount onto a path that holds no symbolic link.
-func (b *builder) attachExact(mnt nsinit.Reg, p string) {
-	at := b.openExact(p, 0)
-	b.do("mount "+p, "move_mount", nsinit.Ref(mnt), none, nsinit.Ref(at), none,
-		nsinit.Int(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH))
-	b.closeReg(at)
-	b.closeReg(mnt)
 }
 
 func (b *builder) closeReg(r nsinit.Reg) { b.try("close", nsinit.Ref(r)) }

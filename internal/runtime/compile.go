@@ -81,7 +81,8 @@ type start struct {
 	outer  []outerMount // mounts that its maker opens
 	mounts []sourced    // detached mounts, in the order of their places
 	devs   []nsinit.Reg // detached device nodes, as in Spec.Linux.Devices
-	frozen []string     // made read-only when all is in place
+	frozen []sourced    // made read-only when all is in place
+	null   nsinit.Reg   // the container's null device
 	links  [][2]string  // from the second to the first
 }
 
@@ -207,7 +208,7 @@ func (st *start) timeNamespace() {
 		return
 	}
 	st.do("set dumpable", "prctl", nsinit.Int(unix.PR_SET_DUMPABLE), nsinit.Int(1), zero, zero, zero)
-	st.writeFile("set the clocks of the time namespace", st.proc, "self/timens_offsets", text)
+	st.writeFile("set the clocks of the time namespace", st.proc, "self/timens_offsets", text, 0)
 	st.do("set dumpable", "prctl", nsinit.Int(unix.PR_SET_DUMPABLE), zero, zero, zero, zero)
 }
 
@@ -267,7 +268,7 @@ func (st *start) anyJoined() specs.LinuxNamespaceType {
 
 func (b *builder) joinCgroups(dirs []string) {
 	for _, dir := range dirs {
-		b.writeFile("join cgroup "+dir, cwd, dir+"/cgroup.procs", "0")
+		b.writeFile("join cgroup "+dir, cwd, dir+"/cgroup.procs", "0", 0)
 	}
 }
 
@@ -279,9 +280,9 @@ func (b *builder) mapIDs(proc nsinit.Arg, uids, gids []specs.LinuxIDMapping) {
 		b.do("set dumpable", "prctl", nsinit.Int(unix.PR_SET_DUMPABLE), nsinit.Int(n), zero, zero, zero)
 	}
 	dumpable(1)
-	b.writeFile("deny setgroups", proc, "self/setgroups", "deny")
-	b.writeFile("map user ids", proc, "self/uid_map", idMap(uids))
-	b.writeFile("map group ids", proc, "self/gid_map", idMap(gids))
+	b.writeFile("deny setgroups", proc, "self/setgroups", "deny", 0)
+	b.writeFile("map user ids", proc, "self/uid_map", idMap(uids), 0)
+	b.writeFile("map group ids", proc, "self/gid_map", idMap(gids), 0)
 	dumpable(0)
 }
 
@@ -313,7 +314,7 @@ func (st *start) kernelSettings() {
 	}
 	slices.Sort(keys)
 	for _, k := range keys {
-		st.writeFile("set sysctl "+k+" (does this kernel have it?)", cwd, sysctlPath(k), s.Linux.Sysctl[k])
+		st.writeFile("set sysctl "+k+" (does this kernel have it?)", cwd, sysctlPath(k), s.Linux.Sysctl[k], followNone)
 	}
 }
 
@@ -377,9 +378,8 @@ func (b *builder) terminalOf(ptmx string, p *specs.Process, console bool) {
 		b.do(what, "dup3", nsinit.Ref(slave), nsinit.Int(fd), zero)
 	}
 	if console {
-		b.mknod("/dev/console")
-		b.allow(0, unix.EEXIST, unix.EPERM, unix.EACCES, unix.EROFS)
 		m := b.get(what, "open_tree", nsinit.Ref(slave), none, nsinit.Flags(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH))
-		b.attachExact(m, "/dev/console")
+		b.attach(m, "/dev/console", false, followNone)
+		b.closeReg(m)
 	}
 }

@@ -84,7 +84,7 @@ func TestOrderOfAStart(t *testing.T) {
 	before(t, ops, "mkdirat make /w/d", "mount_setattr make the root file system read-only")
 	// No descriptor is left when a path of the image is entered, and a
 	// dead shim is noticed after its socket is closed here.
-	before(t, ops, "close-all", "chdir enter the working directory /w/d")
+	before(t, ops, "close-all", "fchdir enter the working directory /w/d")
 	before(t, ops, "close-all", "alive")
 	before(t, ops, "alive", "execve run prog")
 	if last := p.Ops[len(p.Ops)-1]; last.Call != nsinit.CallFail {

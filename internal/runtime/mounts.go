@@ -4,6 +4,7 @@ import (
 	"fmt"
 	"os"
 	"path"
+	"slices"
 	"strings"
 	"unsafe"
 
@@ -60,7 +61,8 @@ func (st *start) overlay(flags uint64) {
 		attr = unix.MOUNT_ATTR_NODEV
 	}
 	m := st.fsmount(what, fs, attr)
-	st.attach(m, r.Target, true)
+	st.do(what, "move_mount", nsinit.Ref(m), none, cwd, nsinit.Str(r.Target), nsinit.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+	st.closeReg(m)
 }
 
 // Steps of the mount API of Linux 5.2: fsopen, fsconfig, fsmount.
@@ -195,8 +197,9 @@ func (st *start) fileSystem(kind string, m specs.Mount, o options) nsinit.Reg {
 	set := o.top.set | o.all.set
 	if kind == "tmpfs" && set&unix.MOUNT_ATTR_RDONLY != 0 {
 		// Other mounts may have their places in it.
-		set &^= unix.MOUNT_ATTR_RDONLY
-		st.frozen = append(st.frozen, m.Destination)
+		r := st.fsmount(what, fs, set&^unix.MOUNT_ATTR_RDONLY)
+		st.frozen = append(st.frozen, sourced{r, m, true})
+		return r
 	}
 	r := st.fsmount(what, fs, set)
 	if p := o.top.propagation | o.all.propagation; p&^unix.MS_PRIVATE != 0 {
@@ -256,16 +259,13 @@ func (b *builder) setattr(what string, at, p nsinit.Arg, flags uint64, attr unix
 // places puts the detached mounts where they belong.
 func (st *start) places() {
 	for _, s := range st.mounts {
-		dest := path.Clean(s.mount.Destination)
-		if s.dir {
-			st.mkdirs(dest, 0o755)
-		} else {
-			st.touch(dest)
-		}
+		dest, follow := path.Join("/", s.mount.Destination), followLinks
 		if kernelPlace(dest) {
-			st.attachExact(s.reg, dest)
-		} else {
-			st.attach(s.reg, dest, s.dir)
+			follow = followNone
+		}
+		st.attach(s.reg, dest, s.dir, follow)
+		if !slices.ContainsFunc(st.frozen, func(f sourced) bool { return f.reg == s.reg }) {
+			st.closeReg(s.reg)
 		}
 	}
 }
@@ -276,8 +276,12 @@ func (st *start) devices() {
 		st.makeNodes()
 	} else {
 		for i, d := range st.nodes() {
-			st.touch(d.Path)
-			st.attachExact(st.devs[i], d.Path)
+			st.attach(st.devs[i], d.Path, false, followNone)
+			if d.Path == "/dev/null" {
+				st.null = st.devs[i]
+			} else {
+				st.closeReg(st.devs[i])
+			}
 		}
 	}
 	if st.ownDev() {
@@ -285,6 +289,9 @@ func (st *start) devices() {
 			{"/proc/self/fd", "/dev/fd"}, {"/proc/self/fd/0", "/dev/stdin"}, {"/proc/self/fd/1", "/dev/stdout"},
 			{"/proc/self/fd/2", "/dev/stderr"}, {"/proc/kcore", "/dev/core"}, {"pts/ptmx", "/dev/ptmx"},
 		}...)
+	}
+	if st.null == 0 && len(st.Spec.Linux.MaskedPaths) > 0 {
+		st.null = st.find(cwd, "/dev/null", 0, followNone)
 	}
 	for _, l := range st.links {
 		st.do("make "+l[1], "symlinkat", nsinit.Str(l[0]), cwd, nsinit.Str(l[1]))
@@ -306,37 +313,55 @@ func (st *start) protect() {
 	for _, p := range st.Spec.Linux.MaskedPaths {
 		st.mask(p)
 	}
+	const copied = unix.OPEN_TREE_CLONE | unix.OPEN_TREE_CLOEXEC | unix.AT_EMPTY_PATH | unix.AT_RECURSIVE
 	for _, p := range st.Spec.Linux.ReadonlyPaths {
-		r := st.get("protect "+p, "open_tree", cwd, nsinit.Str(p), nsinit.Flags(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_RECURSIVE))
-		st.allow(3, unix.ENOENT)
-		st.setattr("protect "+p, nsinit.Ref(r), none, unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
-		st.do("protect "+p, "move_mount", nsinit.Ref(r), none, cwd, nsinit.Str(p), nsinit.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
+		what := "protect " + p
+		at := st.find(cwd, p, 0, followNone)
+		st.saying(what)
+		first := len(st.ops) - 1
+		r := st.get(what, "open_tree", nsinit.Ref(at), none, nsinit.Flags(copied))
+		st.setattr(what, nsinit.Ref(r), none, unix.AT_EMPTY_PATH|unix.AT_RECURSIVE, unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY})
+		st.cover(what, r, at)
 		st.closeReg(r)
-		st.next--
+		st.closeReg(at)
+		st.next -= 2
+		st.unless(first, unix.ENOENT)
+	}
+}
+
+// unless leaves out all operations after the one at first when that fails so.
+func (b *builder) unless(first int, errnos ...unix.Errno) {
+	b.ops[first].Skip = len(b.ops) - 1 - first
+	for _, e := range errnos {
+		b.ops[first].Allow = append(b.ops[first].Allow, int(e))
 	}
 }
 
 // mask covers a directory with an empty read-only one, and a file with the
-// null device: ours, just mounted, not what the image has at /dev/null.
+// null device: by a descriptor of ours, not what somebody has put at /dev/null
+// (CVE-2025-31133).
 func (st *start) mask(p string) {
 	what := "mask " + p
-	args := append([]nsinit.Arg{cwd, nsinit.Str(p)}, openHow(unix.O_PATH|unix.O_DIRECTORY, unix.RESOLVE_NO_SYMLINKS)...)
-	at := st.get(what, "openat2", args...)
+	at := st.find(cwd, p, unix.O_DIRECTORY, followNone)
+	st.saying(what)
 	probe := len(st.ops) - 1
-	fs := st.fsopen(what, "tmpfs")
-	m := st.fsmount(what, fs, unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
-	st.do(what, "move_mount", nsinit.Ref(m), none, nsinit.Ref(at), none, nsinit.Int(unix.MOVE_MOUNT_F_EMPTY_PATH|unix.MOVE_MOUNT_T_EMPTY_PATH))
+	m := st.fsmount(what, st.fsopen(what, "tmpfs"), unix.MOUNT_ATTR_RDONLY|unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
+	st.cover(what, m, at)
 	st.closeReg(m)
 	st.closeReg(at)
 	// Not a directory: the rest is for files. Not there at all: it fails
 	// again, and is left out.
-	st.ops[probe].Skip = len(st.ops) - 1 - probe
-	st.ops[probe].Allow = []int{int(unix.ENOENT), int(unix.ENOTDIR), int(unix.EACCES)}
+	st.unless(probe, unix.ENOENT, unix.ENOTDIR, unix.EACCES)
 	last := len(st.ops) - 1
-	r := st.get(what, "open_tree", cwd, nsinit.Str("/dev/null"), nsinit.Flags(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC))
-	st.do(what, "move_mount", nsinit.Ref(r), none, cwd, nsinit.Str(p), nsinit.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
-	st.allow(0, unix.ENOENT, unix.ENOTDIR, unix.EACCES)
+	st.find(cwd, p, 0, followNone)
+	st.saying(what)
+	st.into(at)
+	file := len(st.ops) - 1
+	r := st.get(what, "open_tree", nsinit.Ref(st.null), none, nsinit.Flags(unix.OPEN_TREE_CLONE|unix.OPEN_TREE_CLOEXEC|unix.AT_EMPTY_PATH))
+	st.cover(what, r, at)
 	st.closeReg(r)
+	st.closeReg(at)
+	st.unless(file, unix.ENOENT, unix.ENOTDIR, unix.EACCES)
 	st.ops[last].Then = len(st.ops) - 1 - last
 	st.ops[last].Allow = nil
 	st.next -= 4

@@ -152,14 +152,20 @@ func (st *start) makeNodes() {
 		default:
 			st.fail("device %s: type %q is none of c, u, b and p", d.Path, d.Type)
 		}
-		if dir := path.Dir(d.Path); dir != "/dev" {
-			st.mkdirs(dir, 0o755)
+		at, name := cwd, nsinit.Str(d.Path)
+		elsewhere := path.Dir(d.Path) != "/dev"
+		if elsewhere {
+			at, name = nsinit.Ref(st.folder(path.Dir(d.Path), followLinks)), nsinit.Str(path.Base(d.Path))
 		}
 		number := unix.Mkdev(uint32(d.Major), uint32(d.Minor))
-		st.do("make the device "+d.Path, "mknodat", cwd, nsinit.Str(d.Path), nsinit.Flags(uint64(mode)), nsinit.Flags(number))
+		st.do("make the device "+d.Path, "mknodat", at, name, nsinit.Flags(uint64(mode)), nsinit.Flags(number))
 		st.allow(0, unix.EEXIST)
 		if uid, gid := idOr0(d.UID), idOr0(d.GID); uid != 0 || gid != 0 {
-			st.do("give away the device "+d.Path, "fchownat", cwd, nsinit.Str(d.Path), nsinit.Int(uid), nsinit.Int(gid), nsinit.Int(unix.AT_SYMLINK_NOFOLLOW))
+			st.do("give away the device "+d.Path, "fchownat", at, name, nsinit.Int(uid), nsinit.Int(gid), nsinit.Int(unix.AT_SYMLINK_NOFOLLOW))
+		}
+		if elsewhere {
+			st.try("close", at)
+			st.next--
 		}
 	}
 }

@@ -72,7 +72,6 @@ func (b *builder) process(l launch) {
 	// As root, who may enter folders that the user may not; a root without
 	// that power (on NFS) tries again as the user.
 	b.chdir(l.Cwd)
-	b.allow(0, unix.EACCES)
 	if !l.NoNewPrivileges {
 		b.seccomp(l)
 	}
@@ -124,7 +123,6 @@ func (b *builder) identity(l launch) {
 	if !l.single && (uid != 0 || l.denied) {
 		b.do("become user "+strconv.Itoa(uid), "setresuid", nsinit.Int(uid), nsinit.Int(uid), nsinit.Int(uid))
 		b.chdir(l.Cwd)
-		b.allow(0, unix.EACCES)
 	}
 	if keep || uid == 0 || l.single {
 		b.capabilities(capabilityBits(c.Effective, have), capabilityBits(c.Permitted, have), inheritable)
@@ -154,13 +152,6 @@ func umaskOf(p *specs.Process) int {
 		return int(*p.User.Umask)
 	}
 	return 0o022
-}
-
-func (b *builder) chdir(dir string) {
-	if dir == "" {
-		dir = "/"
-	}
-	b.do("enter the working directory "+dir, "chdir", nsinit.Str(dir))
 }
 
 // deathSignal ends the process when the shim dies: nothing runs unattended.

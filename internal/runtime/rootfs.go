@@ -168,11 +168,11 @@ func (st *start) separate() {
 // late makes read-only what had to be written until now.
 func (st *start) late() {
 	if dir := st.Spec.Process.Cwd; dir != "" {
-		st.mkdirs(path.Clean(dir), 0o755)
+		st.offer(path.Join("/", dir))
 	}
 	ro := unix.MountAttr{Attr_set: unix.MOUNT_ATTR_RDONLY}
-	for _, p := range st.frozen {
-		st.setattr("make "+p+" read-only", cwd, nsinit.Str(p), 0, ro)
+	for _, s := range st.frozen {
+		st.setattr("make "+s.mount.Destination+" read-only", nsinit.Ref(s.reg), none, unix.AT_EMPTY_PATH, ro)
 	}
 	if st.Spec.Root != nil && st.Spec.Root.Readonly {
 		st.setattr("make the root file system read-only", cwd, nsinit.Str("/"), 0, ro)

@@ -25,8 +25,8 @@ func (b *builder) labels(l launch) {
 		b.closeReg(fd)
 	}
 	if l.SelinuxLabel != "" {
-		b.writeFile("set the SELinux label "+l.SelinuxLabel, l.proc, "self/attr/exec", l.SelinuxLabel)
-		b.writeFile("set the SELinux label of keyrings", l.proc, "self/attr/keycreate", l.SelinuxLabel)
+		b.writeFile("set the SELinux label "+l.SelinuxLabel, l.proc, "self/attr/exec", l.SelinuxLabel, 0)
+		b.writeFile("set the SELinux label of keyrings", l.proc, "self/attr/keycreate", l.SelinuxLabel, 0)
 	}
 }
 
