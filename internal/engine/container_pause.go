@@ -5,8 +5,6 @@ import (
 	"errors"
 	"fmt"
 
-	"github.com/moby/moby/api/types/events"
-
 	"berth/internal/shim"
 )
 
@@ -45,7 +43,7 @@ func (e *Engine) freeze(ctx context.Context, ref, what string, check func(id str
 	if err != nil {
 		return err
 	}
-	r, st, err := e.load(id)
+	_, st, err := e.load(id)
 	if err != nil {
 		return err
 	}
@@ -63,8 +61,7 @@ func (e *Engine) freeze(ctx context.Context, ref, what string, check func(id str
 		}
 		return fmt.Errorf("cannot %s container %s: %w", what, id, err)
 	}
-	e.noteContainer(r, events.Action(what))
-	return nil
+	return nil // the shim tells the journal: it may do this by itself, too
 }
 
 func restarting(id string) error {

@@ -224,15 +224,3 @@ func Hold(ctx context.Context, dir string) (release func(), err error) {
 	}
 	return func() { c.Close() }, nil
 }
-
-// Order asks the shim of the container in dir to pause, unpause or update it,
-// and waits until that is done.
-func Order(ctx context.Context, dir string, r *Request) error {
-	c, err := Dial(dir)
-	if err != nil {
-		return err
-	}
-	defer c.Close()
-	_, err = c.Ask(ctx, r)
-	return err
-}
