@@ -13,11 +13,12 @@ skopeo             skopeo           another hand that reads and writes images
 openssl            openssl          the certificate of the TLS registry
 make               make             the README commands
 ps                 procps           berth top
-linux.uml          user-mode-linux  a kernel with cgroup version 2
 podman             podman           an engine that drives berth oci
 containerd         containerd       another one
 runc               runc             the runtime to compare with
 crun               crun             the fastest one
+linux.uml          user-mode-linux  a kernel with cgroup version 2, and one with AppArmor
+apparmor_parser    apparmor         loads the AppArmor profile into that
 '
 
 missing=$(echo "$need" | while read -r cmd pkg _; do

@@ -51,7 +51,7 @@ var rooms = map[string][]string{
 		"internal/roster",    // the containers' records, found, read and listed
 		"internal/resources", // limits and use, between Docker's words and the control groups
 		"internal/shim", "internal/runtime", "internal/nsinit",
-		"internal/spec", "internal/seccomp", "internal/layer", "internal/store", "internal/cgroup",
+		"internal/spec", "internal/seccomp", "internal/lsm", "internal/layer", "internal/store", "internal/cgroup",
 		"internal/registry/ref", "internal/registry/platform", // not registry: that links net/http
 		"internal/commit", // a container as an image
 		"internal/filter", // what --filter values mean in every list
@@ -83,6 +83,7 @@ var rooms = map[string][]string{
 	"internal/registry/ref":      {},
 	"internal/registry/platform": {},
 	"internal/cgroup":            {"internal/sys"},
+	"internal/lsm":               {},
 	"internal/hello":             {},
 	"internal/health":            {},
 	"internal/logs":              {},
@@ -132,8 +133,9 @@ var guests = map[string]guest{
 			"internal/journal",
 			"internal/layer",
 			"internal/logs",
-			"internal/oci",
+			"internal/lsm",
 			"internal/nsinit",
+			"internal/oci",
 			"internal/pull",
 			"internal/push",
 			"internal/remote/serve",

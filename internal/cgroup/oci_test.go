@@ -56,7 +56,8 @@ func TestRealPathIsInEveryTree(t *testing.T) {
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)
 	}
-	waitFor(t, func() bool { return len(g.Procs()) == 1 })
+	// Before it is sleep it is a Go program with several threads.
+	waitFor(t, func() bool { return len(g.Procs()) == 1 && g.Stats().Pids == 1 })
 	d := g.Detail()
 	if d.PidsLimit != 50 || d.Pids != 1 || d.MemoryUse.Limit != 64<<20 || d.MemoryUse.Usage == 0 || len(d.MemoryStat) < 5 {
 		t.Errorf("%+v", d)

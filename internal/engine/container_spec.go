@@ -89,6 +89,10 @@ func (e *Engine) specInput(r *record) (*specInput, error) {
 		return nil, err
 	}
 	in.Users = in.view
+	if err := e.labelFiles(r, &in.Input); err != nil {
+		in.close()
+		return nil, err
+	}
 	return in, nil
 }
 
@@ -117,6 +121,7 @@ func (e *Engine) settledHost(r *record) *container.HostConfig {
 	if other := e.joined(string(hc.IpcMode)); other != nil && other.IpcMode == "host" {
 		hc.IpcMode = "host"
 	}
+	e.shareLabel(&hc)
 	return &hc
 }
 
@@ -148,6 +153,7 @@ func (e *Engine) specHost() spec.Host {
 	if _, err := os.Stat("/dev/mqueue"); err != nil {
 		h.NoMqueue = true
 	}
+	protection(&h)
 	return h
 }
 

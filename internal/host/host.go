@@ -94,11 +94,6 @@ func (h Host) Seccomp() bool {
 	return err == nil
 }
 
-// AppArmor reports whether the kernel enforces AppArmor profiles.
-func (h Host) AppArmor() bool {
-	return firstByte("/sys/module/apparmor/parameters/enabled") == 'Y'
-}
-
 // Forwarding reports whether the machine passes IPv4 packets on.
 func (h Host) Forwarding() bool { return firstByte("/proc/sys/net/ipv4/ip_forward") == '1' }
 

@@ -45,8 +45,12 @@ type Host struct {
 	NoFile    uint64 // how many files a process may open at most; 0 is unknown
 	NoMqueue  bool   // the host has no /dev/mqueue to share
 	AppArmor  bool   // the kernel enforces AppArmor profiles
-	CPUs      string // processors that exist ("0-7"); empty is not checked
-	Mems      string // memory nodes that exist; empty is not checked
+	// AppArmorDefault is the profile that is loaded for containers; empty
+	// without root. AppArmorProblem says in one clause why it could not be.
+	AppArmorDefault, AppArmorProblem string
+	SELinux                          SELinux
+	CPUs                             string // processors that exist ("0-7"); empty is not checked
+	Mems                             string // memory nodes that exist; empty is not checked
 	// Masked are paths to hide beyond the usual ones, such as
 	// /sys/devices/system/cpu/cpu0/thermal_throttle.
 	Masked []string

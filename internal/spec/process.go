@@ -123,12 +123,8 @@ func (b *builder) newProcess(user string) (*specs.Process, error) {
 		p.OOMScoreAdj = &score
 	}
 	p.Capabilities = processCaps(caps, p.User)
-	switch profile := b.sec.apparmor; {
-	case profile == "", profile == "unconfined": // what it is without a word
-	case in.Host.AppArmor:
-		p.ApparmorProfile = profile
-	default:
-		b.warn("AppArmor is not enabled on this machine. Profile %s discarded.", profile)
+	if p.ApparmorProfile, p.SelinuxLabel, err = b.protect(); err != nil {
+		return nil, err
 	}
 	home := id.home
 	if home == "" {

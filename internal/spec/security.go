@@ -78,10 +78,13 @@ func (s *security) set(opt string) error {
 }
 
 func checkLabel(val string) error {
-	if val == "disable" {
+	if val == labelDisable {
 		return nil
 	}
-	switch key, _, ok := strings.Cut(val, ":"); {
+	// A label is four parts with colons between them, and only the last, the
+	// level, may hold one itself. It ends up among mount options, in quotes.
+	switch key, rest, ok := strings.Cut(val, ":"); {
+	case strings.ContainsAny(rest, "\"\\ \n\x00") || rest == "" || key != "level" && strings.Contains(rest, ":"):
 	case ok && (key == "user" || key == "role" || key == "type" || key == "level" || key == "filetype"):
 		return nil
 	}
