@@ -63,8 +63,8 @@ func TestChangedIsWhole(t *testing.T) {
 		{container.Resources{PidsLimit: &unlimited}, cgroup.Limits{PidsLimit: -1}},
 		{container.Resources{}, cgroup.Limits{}},
 	} {
-		if got := Changed(hc, container.UpdateConfig{Resources: c.u}); !reflect.DeepEqual(got, c.want) {
-			t.Errorf("%+v: %+v", c.u, got)
+		if got, err := Changed(hc, container.UpdateConfig{Resources: c.u}); err != nil || !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%+v: %+v, %v", c.u, got, err)
 		}
 	}
 }
