@@ -21,9 +21,6 @@ import (
 )
 
 func main() {
-	if oci.Borrowed() {
-		os.Exit(126)
-	}
 	if run, ok := stageOf(os.Args[0]); ok {
 		os.Exit(run())
 	}

@@ -43,7 +43,7 @@ func (e *Engine) freeze(ctx context.Context, ref, what string, check func(id str
 	if err != nil {
 		return err
 	}
-	st, err := e.status(id)
+	_, st, err := e.load(id)
 	if err != nil {
 		return err
 	}

@@ -37,9 +37,8 @@ type record struct {
 	Namespaces  uint64            `json:"namespaces,omitempty"`
 	Rest        []string          `json:"rest,omitempty"` // what is left to do at `start`, for messages
 	Group       *cgroup.Group     `json:"group,omitempty"`
-	Unit        string            `json:"unit,omitempty"`    // the scope of systemd's that the group is
-	Rdt         string            `json:"rdt,omitempty"`     // the folder in /sys/fs/resctrl that is the container's
-	Exposed     bool              `json:"exposed,omitempty"` // its ids could write to this program's file
+	Unit        string            `json:"unit,omitempty"` // the scope of systemd's that the group is
+	Rdt         string            `json:"rdt,omitempty"`  // the folder in /sys/fs/resctrl that is the container's
 	StartHooks  bool              `json:"startHooks,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
@@ -74,7 +73,8 @@ var (
 	errBadID    = errors.New("invalid container ID format")
 )
 
-// defaultRoot is where containers are when nobody says.
+// defaultRoot is where containers are when nobody says. It is named in help
+// texts, so it makes nothing.
 func defaultRoot() string {
 	if os.Geteuid() == 0 && !nested() {
 		return "/run/berth/oci"

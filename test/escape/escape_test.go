@@ -36,6 +36,15 @@ func attacks() []attack {
 		{"working-folder", workingFolder},
 		{"image-volumes", volumesOfImage},
 		{"image-metadata", nothingOfTheImageOutside},
+		{"identity", identity},
+		{"accounts-file", accountsFile},
+		{"other-containers", otherContainers},
+		{"other-accounts", otherAccounts},
+		{"freeze", freezeJoining},
+		{"left-over", leftOver},
+		{"oci-folders", ociFolders},
+		{"oci-join", ociJoin},
+		{"oci-hooks", ociHooks},
 	}
 }
 

@@ -11,7 +11,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: agent swap|watch|reach|fds|sleep …")
+		fmt.Fprintln(os.Stderr, "usage: agent swap|ambush|watch|reach|fds|sockets|freeze|sleep …")
 		os.Exit(2)
 	}
 	args := os.Args[2:]
@@ -28,6 +28,8 @@ func main() {
 		descriptors()
 	case "sockets":
 		sockets()
+	case "freeze":
+		freeze()
 	case "sleep":
 		n, _ := strconv.ParseFloat(args[0], 64)
 		time.Sleep(time.Duration(n * float64(time.Second)))

@@ -25,12 +25,12 @@ func watch(args []string) {
 	fmt.Sscan(args[1], &seconds)
 	fmt.Println("watching")
 	for end := time.Now().Add(time.Duration(seconds * float64(time.Second))); time.Now().Before(end); {
-		for pid := w.newest(); pid > 1 && pid > w.newest()-4; pid-- {
+		for pid := newest(); pid > 1 && pid > newest()-4; pid-- {
 			w.look(pid)
 		}
 	}
 	if w.program > 0 {
-		w.write(fmt.Sprintf("/proc/self/fd/%d", w.program), "kept descriptor of the program")
+		w.write(fmt.Sprintf("/proc/self/fd/%d", w.program), "kept descriptor of the program "+w.name)
 	}
 	fmt.Printf("watched %d\n", w.met)
 }
@@ -38,8 +38,9 @@ func watch(args []string) {
 type watcher struct {
 	what    string // it is after
 	said    map[string]bool
-	met     int // how often a process was met on its way in
-	program int // a descriptor of its program, 0 for none yet
+	met     int    // how often a process was met on its way in
+	program int    // a descriptor of its program, 0 for none yet
+	name    string // of that program
 }
 
 func (w *watcher) say(format string, args ...any) {
@@ -52,7 +53,7 @@ func (w *watcher) say(format string, args ...any) {
 
 // newest is the pid that this pid namespace has given last: the end of
 // /proc/loadavg.
-func (w *watcher) newest() int {
+func newest() int {
 	b, _ := os.ReadFile("/proc/loadavg")
 	f := strings.Fields(string(b))
 	n := 0
@@ -76,10 +77,13 @@ func (w *watcher) look(pid int) {
 	}
 	w.met++
 	if w.what == "program" {
+		if err != nil {
+			return // on its way in, and perhaps one of ours in a moment
+		}
 		w.write(proc+"exe", "program "+exe)
 		if w.program <= 0 {
 			if fd, err := unix.Open(proc+"exe", unix.O_RDONLY|unix.O_CLOEXEC, 0); err == nil {
-				w.program = fd
+				w.program, w.name = fd, exe
 			}
 		}
 		return
