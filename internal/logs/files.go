@@ -7,6 +7,7 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"runtime/debug"
 	"slices"
 	"strconv"
 	"strings"
@@ -172,6 +173,7 @@ func (f *files) drop() {
 		for _, n := range todo {
 			pack(f.name(n), &f.quit)
 		}
+		debug.FreeOSMemory() // a compressor is bigger than all else in this process
 	})
 }
 

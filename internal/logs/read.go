@@ -37,6 +37,9 @@ type Reader struct {
 	at   *file // the one that is being read; nil: none yet
 	rest []*file
 	done bool // past Until
+
+	out []byte // lines that were not written yet, of one stream
+	to  Stream
 }
 
 // OpenReader opens the log in the folder dir. A container that never ran has
@@ -150,6 +153,10 @@ func (r *Reader) skip(n int) error {
 // read writes the rest of the file that is being read; past: only what it held
 // when it was opened.
 func (r *Reader) read(past bool) error {
+	return errors.Join(r.lines(past), r.flush())
+}
+
+func (r *Reader) lines(past bool) error {
 	for r.at != nil && !r.done {
 		rec, err := r.at.next(r.form, past)
 		if err != nil || rec == nil {
@@ -181,21 +188,34 @@ func (r *Reader) emit(e entry) error {
 		r.done = true
 		return nil
 	}
-	w := r.q.Stdout
-	if e.stream == Stderr {
-		w = r.q.Stderr
+	if e.stream != r.to || len(r.out) > 32<<10 {
+		if err := r.flush(); err != nil {
+			return err
+		}
+		r.to = e.stream
 	}
-	if w == nil {
-		return nil
-	}
-	var b []byte
 	if r.q.Timestamps {
-		b = e.time.UTC().AppendFormat(b, "2006-01-02T15:04:05.000000000Z ")
+		r.out = e.time.UTC().AppendFormat(r.out, "2006-01-02T15:04:05.000000000Z ")
 	}
 	if r.q.Details {
-		b = append(append(b, details(e.attrs)...), ' ')
+		r.out = append(append(r.out, details(e.attrs)...), ' ')
 	}
-	_, err := w.Write(append(b, e.line...))
+	r.out = append(r.out, e.line...)
+	return nil
+}
+
+// flush writes the lines of one stream at once: lines of the other come after
+// them, as they did in the container.
+func (r *Reader) flush() error {
+	w := r.q.Stdout
+	if r.to == Stderr {
+		w = r.q.Stderr
+	}
+	var err error
+	if w != nil && len(r.out) > 0 {
+		_, err = w.Write(r.out)
+	}
+	r.out = r.out[:0]
 	return err
 }
 
