@@ -7,7 +7,7 @@ GO      ?= go
 
 export CGO_ENABLED = 0
 
-.PHONY: build demo test lint bench bench-pull bench-range fuzz clean
+.PHONY: build demo test lint bench bench-oci bench-pull bench-range fuzz clean
 
 # Two stages are programs of their own inside the big one: see internal/stage.
 build:
@@ -43,6 +43,12 @@ staticcheck:
 bench: build
 	test/packages.sh
 	$(GO) run ./test/bench
+	$(GO) run ./test/bench -only oci
+
+# berth oci beside runc and crun, on bundles made by hand.
+bench-oci: build
+	test/packages.sh
+	$(GO) run ./test/bench -only oci
 
 # The big image is made the first time: some minutes, 450 MB of downloads.
 bench-pull: build

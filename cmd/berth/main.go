@@ -21,6 +21,9 @@ import (
 )
 
 func main() {
+	if oci.Borrowed() {
+		os.Exit(126)
+	}
 	if run, ok := stageOf(os.Args[0]); ok {
 		os.Exit(run())
 	}

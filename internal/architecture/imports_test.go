@@ -17,7 +17,7 @@ var rooms = map[string][]string{
 	"cmd/berth-shim":   {"internal/shim"},
 	"cmd/berth-remote": {"internal/remote/serve"},
 	"internal/cli": {
-		"internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/cli/term",
+		"internal/cli/opts", "internal/cli/format", "internal/cli/rows", "internal/cli/progress", "internal/cli/term",
 		"internal/engine", "internal/remote", // nouns; not pull: that links net/http
 		"internal/registry/ref", // the grammar of image names, no network
 		"internal/state", "internal/sys",
@@ -28,6 +28,7 @@ var rooms = map[string][]string{
 	},
 	"internal/cli/opts":     {"internal/registry/ref"},
 	"internal/cli/format":   {},
+	"internal/cli/rows":     {"internal/cli/format", "internal/registry/ref"},
 	"internal/cli/progress": {},
 	"internal/cli/term":     {},
 
@@ -164,11 +165,11 @@ var guests = map[string]guest{
 	},
 	"github.com/moby/moby/api": {
 		"Docker's own vocabulary, stored and printed as it is",
-		[]string{"internal/commit", "internal/cli", "internal/cli/opts", "internal/engine", "internal/roster", "internal/resources", "internal/pull", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
+		[]string{"internal/commit", "internal/cli", "internal/cli/opts", "internal/cli/rows", "internal/engine", "internal/roster", "internal/resources", "internal/pull", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
 	},
 	"github.com/docker/go-units": {
 		"sizes and durations as Docker reads and prints them",
-		[]string{"internal/cli", "internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/pull", "internal/engine", "internal/roster", "internal/logs/logopt"},
+		[]string{"internal/cli", "internal/cli/rows", "internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/pull", "internal/engine", "internal/roster", "internal/logs/logopt"},
 	},
 	"github.com/opencontainers/runtime-spec": {
 		"the OCI bundle: what spec makes and runtime reads",

@@ -90,7 +90,7 @@ Run 'berth container --help' for more information
 `},
 		{"berth|build|.", 1, "berth: berth build is not supported yet by this berth\n"},
 		{"berth|container|cp|a|b", 1, "berth: must specify at least one container source\n"},
-		{"berth|container|stats|a", 1, "berth: berth container stats is not supported yet by this berth\n"},
+		{"berth|image|build|a", 1, "berth: berth image build is not supported yet by this berth\n"},
 		{"berth|--foo", 125, `berth: unknown flag: --foo
 
 Usage:  berth [OPTIONS] COMMAND [ARG...]

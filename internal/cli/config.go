@@ -17,6 +17,7 @@ import (
 type clientConfig struct {
 	DetachKeys    string                       `json:"detachKeys"`
 	PsFormat      string                       `json:"psFormat"`
+	StatsFormat   string                       `json:"statsFormat"`
 	ImagesFormat  string                       `json:"imagesFormat"`
 	VolumesFormat string                       `json:"volumesFormat"`
 	Proxies       map[string]map[string]string `json:"proxies"`

@@ -7,6 +7,7 @@ import (
 	"github.com/moby/moby/api/types/image"
 
 	"berth/internal/cli/format"
+	"berth/internal/cli/rows"
 	"berth/internal/engine"
 )
 
@@ -34,7 +35,7 @@ func treeLines(list []image.Summary, platforms map[string][]engine.ImagePlatform
 	slices.SortStableFunc(list, func(a, b image.Summary) int { return strings.Compare(treeKey(a), treeKey(b)) })
 	var out []treeLine
 	for _, s := range list {
-		names := orNone(slices.Sorted(slices.Values(s.RepoTags)))
+		names := rows.OrNone(slices.Sorted(slices.Values(s.RepoTags)))
 		children := platforms[s.ID]
 		var top engine.ImagePlatform
 		for _, p := range children {

@@ -8,6 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth/internal/cli/format"
+	"berth/internal/cli/rows"
 	"berth/internal/engine"
 )
 
@@ -87,18 +88,18 @@ type downloadRow struct {
 
 // usageLists is what a template for -v may name.
 type usageLists struct {
-	Images     []imageRow
-	Containers []psRow
+	Images     []rows.Image
+	Containers []rows.Container
 	Volumes    []volumeRow
 	BuildCache []struct{}
 	Downloads  []downloadRow
 }
 
 func newUsageLists(u engine.DiskUsage, now time.Time, trunc bool) usageLists {
-	l := usageLists{Images: imageRows(u.ImageUsage.Items, now, trunc, false, true), BuildCache: []struct{}{}}
+	l := usageLists{Images: rows.Images(u.ImageUsage.Items, now, trunc, false, true), BuildCache: []struct{}{}}
 	for _, c := range u.ContainerUsage.Items {
 		c.SizeRootFs = 0
-		l.Containers = append(l.Containers, newPsRow(c, now, trunc))
+		l.Containers = append(l.Containers, rows.NewContainer(c, now, trunc))
 	}
 	for _, v := range u.VolumeUsage.Items {
 		row := newVolumeRow(v)

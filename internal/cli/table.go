@@ -51,6 +51,7 @@ func verbs() []verb {
 		{names("container rm", "container remove", "rm"), "Remove one or more containers", (*app).rmCommand},
 		{names("container run", "run"), "Create and run a new container from an image", (*app).runCommand},
 		{names("container start", "start"), "Start one or more stopped containers", (*app).startCommand},
+		{names("container stats", "stats"), "Display a live stream of container(s) resource usage statistics", (*app).statsCommand},
 		{names("container stop", "stop"), "Stop one or more running containers", (*app).stopCommand},
 		{names("container top", "top"), "Display the running processes of a container", (*app).topCommand},
 		{names("container unpause", "unpause"), "Unpause all processes within one or more containers", (*app).unpauseCommand},
@@ -141,8 +142,7 @@ func laterCommand(path string) bool {
 		noun, name = "", path
 	}
 	for _, known := range []struct{ noun, names string }{
-		{"", "build builder buildx checkpoint compose config context network node plugin secret service stack stats swarm trust"},
-		{"container", "stats"},
+		{"", "build builder buildx checkpoint compose config context network node plugin secret service stack swarm trust"},
 		{"image", "build"},
 		{"manifest", "annotate create push rm"},
 		{"volume", "update"},

@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 
+	"github.com/moby/moby/api/types/events"
+
 	"berth/internal/roster"
 	"berth/internal/transfer"
 )
@@ -51,7 +53,7 @@ func TestReadWhileRemoved(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	f := &Files{Session: transfer.Local(root), still: func(err error) error { return e.stillThere(id, err) }}
+	f := &Files{Session: transfer.Local(root), still: func(err error) error { return e.stillThere(id, err) }, note: func(events.Action) {}}
 	defer f.Close()
 	if err := f.StreamOut(t.Context(), "/"+roster.RecordFile, &removing{}, CopyOptions{}); err != nil {
 		t.Error(err)

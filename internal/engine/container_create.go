@@ -11,6 +11,8 @@ import (
 	"github.com/moby/moby/api/types/events"
 
 	"berth/internal/layer"
+	"berth/internal/logs"
+	"berth/internal/logs/logopt"
 	"berth/internal/roster"
 	"berth/internal/spec"
 	"berth/internal/store"
@@ -68,6 +70,9 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 	if err := spec.Validate(&cfg, &hc); err != nil {
 		return nil, nil, &Error{Kind: ErrInvalid, Text: err.Error()}
 	}
+	if err := settleLog(&hc.LogConfig); err != nil {
+		return nil, nil, err
+	}
 	r := &record{
 		V: 1, ID: roster.NewID(), Name: opt.Name, Created: time.Now().UTC(), Image: opt.Config.Image,
 		ImageID: img.ID, Layers: img.Layers, Driver: e.driver(img.Layers), Platform: img.Platform().String(),
@@ -75,6 +80,20 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 	}
 	e.nameHost(r)
 	return r, warnings, nil
+}
+
+// settleLog names the log driver and checks its options.
+func settleLog(c *container.LogConfig) error {
+	if c.Type == "" {
+		c.Type = logs.JSONFile
+	}
+	if c.Config == nil {
+		c.Config = map[string]string{}
+	}
+	if _, err := logopt.Check(c.Type, c.Config); err != nil {
+		return &Error{Kind: ErrInvalid, Text: err.Error()}
+	}
+	return nil
 }
 
 // nameHost gives the container a host name: that of the host, or of the

@@ -43,7 +43,7 @@ func (e *Engine) freeze(ctx context.Context, ref, what string, check func(id str
 	if err != nil {
 		return err
 	}
-	_, st, err := e.load(id)
+	st, err := e.status(id)
 	if err != nil {
 		return err
 	}

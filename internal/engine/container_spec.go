@@ -238,7 +238,11 @@ func (e *Engine) prepareGroup(r *record) (*cgroup.Group, []string, error) {
 	if err != nil {
 		return nil, nil, err
 	}
-	return cgroup.Prepare(r.ID, r.HostConfig.CgroupParent, resources.Limits(r.HostConfig), facts)
+	limits, err := resources.Limits(r.HostConfig)
+	if err != nil {
+		return nil, nil, &Error{Kind: ErrInvalid, Text: err.Error()}
+	}
+	return cgroup.Prepare(r.ID, r.HostConfig.CgroupParent, limits, facts)
 }
 
 // guardDevices confines a container that could lift nodev by mounting anew

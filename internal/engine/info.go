@@ -18,6 +18,7 @@ import (
 
 	"berth/internal/cgroup"
 	"berth/internal/config"
+	"berth/internal/logs/logopt"
 	"berth/internal/volume"
 )
 
@@ -29,7 +30,7 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 		ID:     e.identity(),
 		Driver: e.driver(nil), DriverStatus: e.driverStatus(),
 		Plugins: system.PluginsInfo{
-			Volume: []string{volume.Driver}, Network: []string{"host", "null"}, Log: []string{"json-file", "none"},
+			Volume: []string{volume.Driver}, Network: []string{"host", "null"}, Log: logopt.Drivers(),
 		},
 		IPv4Forwarding: e.host.Forwarding(),
 		SystemTime:     time.Now().Format(time.RFC3339Nano),

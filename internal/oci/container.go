@@ -37,8 +37,9 @@ type record struct {
 	Namespaces  uint64            `json:"namespaces,omitempty"`
 	Rest        []string          `json:"rest,omitempty"` // what is left to do at `start`, for messages
 	Group       *cgroup.Group     `json:"group,omitempty"`
-	Unit        string            `json:"unit,omitempty"` // the scope of systemd's that the group is
-	Rdt         string            `json:"rdt,omitempty"`  // the folder in /sys/fs/resctrl that is the container's
+	Unit        string            `json:"unit,omitempty"`    // the scope of systemd's that the group is
+	Rdt         string            `json:"rdt,omitempty"`     // the folder in /sys/fs/resctrl that is the container's
+	Exposed     bool              `json:"exposed,omitempty"` // its ids could write to this program's file
 	StartHooks  bool              `json:"startHooks,omitempty"`
 	Annotations map[string]string `json:"annotations,omitempty"`
 }
@@ -73,8 +74,7 @@ var (
 	errBadID    = errors.New("invalid container ID format")
 )
 
-// defaultRoot is where containers are when nobody says. It is named in help
-// texts, so it makes nothing.
+// defaultRoot is where containers are when nobody says.
 func defaultRoot() string {
 	if os.Geteuid() == 0 && !nested() {
 		return "/run/berth/oci"

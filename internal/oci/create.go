@@ -69,6 +69,7 @@ type maker struct {
 	filter  filter
 	tx      *state.Tx
 	process *crt.Process
+	signals chan os.Signal // those that came since the process was made, to pass on
 }
 
 // create makes a container. With wait its process stands still until start.
@@ -80,7 +81,7 @@ func (a *app) create(id string, o *creation, wait bool) (*maker, error) {
 	if err := m.load(id); err != nil {
 		return nil, err
 	}
-	if err := a.protect(m.spec); err != nil {
+	if err := a.protect(m.c.Exposed, watched(m.spec)); err != nil {
 		return nil, err
 	}
 	if _, err := os.Lstat(m.c.path(recordFile)); err == nil {
@@ -137,7 +138,7 @@ func (m *maker) load(id string) error {
 	}
 	m.c.record = record{
 		V: recordVersion, ID: id, Bundle: bundle, Rootfs: rootfs, Created: time.Now().UTC(), UID: os.Getuid(),
-		Maker: state.Self(), Annotations: m.spec.Annotations,
+		Maker: state.Self(), Annotations: m.spec.Annotations, Exposed: exposed(m.spec),
 	}
 	return m.checkTerminal(m.spec.Process.Terminal, m.detach, m.console)
 }
@@ -220,6 +221,7 @@ func (m *maker) build(wait bool) (err error) {
 		}
 		defer listen.Close()
 	}
+	m.signals = forwarded(m.detach)
 	if m.process, err = program.Create(listen, crt.Events{Pause: m.pause}); err != nil {
 		return startError(err)
 	}

@@ -68,11 +68,11 @@ func (a *app) exec(id string, args []string, e *execution) (int, error) {
 	case s == paused && !e.ignorePaused:
 		return 0, errors.New("cannot exec in a paused container (use --ignore-paused to override)")
 	}
-	spec, err := c.config()
-	if err != nil {
+	if err := a.protect(c.Exposed, true); err != nil {
 		return 0, err
 	}
-	if err := a.protect(spec); err != nil {
+	spec, err := c.config()
+	if err != nil {
 		return 0, err
 	}
 	p, err := e.of(spec.Process, args)

@@ -96,7 +96,7 @@ func (a *app) main(args []string) error {
 	o.toggle(&debug, "debug", "write down more")
 	o.text(&logFile, "log", "PATH", "where errors and warnings go (default: standard error)")
 	o.text(&format, "log-format", "FORMAT", "'text' or 'json' (default: text)")
-	o.text(&a.root, "root", "PATH", "folder of the containers' state, best on a tmpfs (default: "+defaultRoot()+")")
+	o.text(&a.root, "root", "PATH", "folder of the containers' state, best on a tmpfs (default: /run/berth/oci, or below $XDG_RUNTIME_DIR)")
 	o.text(&unused, "criu", "PATH", "accepted and not used: checkpoints are not supported")
 	o.toggle(&a.systemd, "systemd-cgroup", "control groups by systemd: cgroupsPath is SLICE:PREFIX:NAME")
 	o.text(&a.rootless, "rootless", "MODE", "'true' to go on where control groups cannot be had, 'false', or 'auto'")

@@ -19,19 +19,24 @@ import (
 // (CVE-2019-5736). It has to be called before a process is made, and may start
 // the program anew.
 //
-// Not being dumpable closes /proc/PID/exe of our processes to a container that
-// has no right to trace them. It does not help when the container has us
-// execute its own program: that may be a script whose interpreter is
-// /proc/self/exe, and then this very program runs in the container as one of
-// its processes, which the container may open, and write to when nobody
-// executes it any more. So where the container's ids could write to the file
-// we go on as a program that cannot be written at all: the same file through a
-// read-only overlay, or a copy in sealed memory.
-func (a *app) protect(s *specs.Spec) error {
+// Our processes are not dumpable, which closes their /proc/PID/exe to a
+// container that has no right to trace them. It does not help when the container
+// has us execute our own program: what it calls its shell may be a script whose
+// interpreter is /proc/self/exe. Then this very file runs as a process of the
+// container, another may open it through /proc/PID/exe meanwhile, and write to
+// it when nobody executes it any more.
+//
+// So where the container's ids could write to the file (exposed) and somebody is
+// there to look on (watched), we go on as a program that cannot be written at
+// all: the same file through a read-only overlay, or a copy in sealed memory.
+// In a pid namespace of its own a first process is alone, and should it have
+// become this program, that ends at once (see [Borrowed]); this saves the start
+// of a container a second start of ours.
+func (a *app) protect(exposed, watched bool) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl(PR_SET_DUMPABLE)", err)
 	}
-	if !writable(s) {
+	if !exposed || !watched {
 		return nil
 	}
 	self, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
@@ -52,9 +57,36 @@ func (a *app) protect(s *specs.Spec) error {
 	return fmt.Errorf("cannot execute the protected program: %w", err)
 }
 
-// writable tells whether an id of the container may write to our file, or
-// become somebody who may.
-func writable(s *specs.Spec) bool {
+// Borrowed reports whether this process is the first of a container that has
+// executed our file on the host (see protect). A program that belongs to the
+// container is found under its own path. It must be asked before anything else
+// is done, above all before another process is made.
+func Borrowed() bool {
+	if os.Getpid() != 1 {
+		return false
+	}
+	var ran, found unix.Stat_t
+	path, err := os.Readlink("/proc/self/exe")
+	if err != nil || unix.Stat("/proc/self/exe", &ran) != nil {
+		return false // without /proc nobody executes /proc/self/exe
+	}
+	return unix.Stat(path, &found) != nil || found.Dev != ran.Dev || found.Ino != ran.Ino
+}
+
+// watched tells whether another process of the container's, or one in its pid
+// namespace, may see the first one.
+func watched(s *specs.Spec) bool {
+	for _, n := range s.Linux.Namespaces {
+		if n.Type == specs.PIDNamespace {
+			return n.Path != ""
+		}
+	}
+	return true
+}
+
+// exposed tells whether an id of the container may write to our file, or become
+// somebody who may.
+func exposed(s *specs.Spec) bool {
 	var st unix.Stat_t
 	if !newUser(s) || unix.Stat("/proc/self/exe", &st) != nil || st.Mode&0o002 != 0 {
 		return true

@@ -36,8 +36,6 @@ func (a *app) runContainer(id string, o *creation) (code int, err error) {
 			return 0, os.NewSyscallError("prctl(PR_SET_CHILD_SUBREAPER)", err)
 		}
 	}
-	// Signals that come before we can pass them on are kept.
-	signals := forwarded(o.detach)
 	m, err := a.create(id, o, false)
 	if err != nil {
 		return 0, err
@@ -54,7 +52,7 @@ func (a *app) runContainer(id string, o *creation) (code int, err error) {
 	if o.detach {
 		return 0, nil
 	}
-	code, err = a.follow(m.process.Pid, m.process.Console, signals)
+	code, err = a.follow(m.process.Pid, m.process.Console, m.signals)
 	if !o.keep {
 		a.clean(m)
 	}

@@ -2,6 +2,7 @@ package resources
 
 import (
 	"errors"
+	"fmt"
 
 	"github.com/moby/moby/api/types/blkiodev"
 	"github.com/moby/moby/api/types/container"
@@ -11,7 +12,7 @@ import (
 )
 
 // Limits are what a configuration asks for.
-func Limits(hc *container.HostConfig) cgroup.Limits {
+func Limits(hc *container.HostConfig) (cgroup.Limits, error) {
 	l := cgroup.Limits{
 		Memory: hc.Memory, MemorySwap: hc.MemorySwap, MemoryReservation: hc.MemoryReservation, MemorySwappiness: hc.MemorySwappiness,
 		NanoCPUs: hc.NanoCPUs, CPUPeriod: hc.CPUPeriod, CPUQuota: hc.CPUQuota, CPUShares: hc.CPUShares,
@@ -21,26 +22,38 @@ func Limits(hc *container.HostConfig) cgroup.Limits {
 	if hc.OomKillDisable != nil {
 		l.OOMKillDisable = *hc.OomKillDisable
 	}
-	l.BlkioWeightDevice = throttlesOf(hc.BlkioWeightDevice, func(d *blkiodev.WeightDevice) (string, uint64) { return d.Path, uint64(d.Weight) })
-	rate := func(d *blkiodev.ThrottleDevice) (string, uint64) { return d.Path, d.Rate }
-	l.ReadBps, l.WriteBps = throttlesOf(hc.BlkioDeviceReadBps, rate), throttlesOf(hc.BlkioDeviceWriteBps, rate)
-	l.ReadIOps, l.WriteIOps = throttlesOf(hc.BlkioDeviceReadIOps, rate), throttlesOf(hc.BlkioDeviceWriteIOps, rate)
 	if hc.PidsLimit != nil && *hc.PidsLimit > 0 {
 		l.PidsLimit = *hc.PidsLimit
 	}
-	return l
-}
-
-// throttlesOf finds the numbers of block devices.
-func throttlesOf[T any](devs []T, of func(T) (path string, rate uint64)) []cgroup.Throttle {
-	var out []cgroup.Throttle
-	for _, d := range devs {
-		p, rate := of(d)
-		if dev, ok := host.NodeAt(p); ok && dev.Type == "b" {
-			out = append(out, cgroup.Throttle{Major: uint32(dev.Major), Minor: uint32(dev.Minor), Rate: rate})
+	var err error
+	for _, d := range hc.BlkioWeightDevice {
+		l.BlkioWeightDevice, err = throttle(l.BlkioWeightDevice, d.Path, uint64(d.Weight), err)
+	}
+	for _, t := range []struct {
+		to   *[]cgroup.Throttle
+		devs []*blkiodev.ThrottleDevice
+	}{
+		{&l.ReadBps, hc.BlkioDeviceReadBps}, {&l.WriteBps, hc.BlkioDeviceWriteBps},
+		{&l.ReadIOps, hc.BlkioDeviceReadIOps}, {&l.WriteIOps, hc.BlkioDeviceWriteIOps},
+	} {
+		for _, d := range t.devs {
+			*t.to, err = throttle(*t.to, d.Path, d.Rate, err)
 		}
 	}
-	return out
+	return l, err
+}
+
+// throttle adds a limit for a block device, whose number it finds, unless there
+// was an error before.
+func throttle(to []cgroup.Throttle, path string, rate uint64, err error) ([]cgroup.Throttle, error) {
+	if err != nil {
+		return to, err
+	}
+	dev, ok := host.NodeAt(path)
+	if !ok || dev.Type != "b" {
+		return to, fmt.Errorf("cannot limit device %s: it is not a block device", path)
+	}
+	return append(to, cgroup.Throttle{Major: uint32(dev.Major), Minor: uint32(dev.Minor), Rate: rate}), nil
 }
 
 // Update lays an update over a configuration, by Docker's rules.
@@ -95,8 +108,8 @@ func updateConflict(hc *container.HostConfig, u container.UpdateConfig) error {
 
 // Changed are those limits of the new configuration that differ from the old,
 // with what has to be written together with them.
-func Changed(hc *container.HostConfig, u container.UpdateConfig) cgroup.Limits {
-	all := Limits(hc)
+func Changed(hc *container.HostConfig, u container.UpdateConfig) (cgroup.Limits, error) {
+	all, err := Limits(hc)
 	var l cgroup.Limits
 	if u.Memory != 0 || u.MemorySwap != 0 {
 		l.Memory, l.MemorySwap = all.Memory, all.MemorySwap
@@ -117,5 +130,5 @@ func Changed(hc *container.HostConfig, u container.UpdateConfig) cgroup.Limits {
 			l.PidsLimit = -1
 		}
 	}
-	return l
+	return l, err
 }

@@ -5,18 +5,22 @@
 // the medians to berth's.
 //
 //	make bench            all tools, as root; berth as an ordinary account too
+//	make bench-oci        `berth oci` beside runc and crun only
 //	BENCH_ROUNDS=100 ...  more rounds
 package main
 
 import (
+	"flag"
 	"fmt"
 	"os"
 	"os/exec"
+	"os/signal"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
 	"strings"
+	"syscall"
 	"time"
 
 	"berth/test/lab"
@@ -28,6 +32,18 @@ func main() {
 		b.rounds = n
 	}
 	defer b.close()
+	interrupted := make(chan os.Signal, 1)
+	signal.Notify(interrupted, os.Interrupt, syscall.SIGTERM)
+	go func() {
+		<-interrupted
+		b.Fatal("interrupted")
+	}()
+	only := flag.String("only", "", "oci: the OCI runtimes only")
+	flag.Parse()
+	if *only == "oci" {
+		b.oci()
+		return
+	}
 	b.place = lab.Open(b).Place(b, b.tempDir())
 	b.tools = b.findTools()
 	b.machine()
@@ -102,7 +118,24 @@ func (b *bench) machine() {
 type entry struct {
 	name    string
 	cmd     func() *exec.Cmd
-	cleanup func() // after each round, not timed
+	run     func() error // in place of cmd, when it takes several commands
+	cleanup func()       // after each round, not timed
+}
+
+// time does it once.
+func (e entry) time() (time.Duration, error) {
+	run, what := e.run, e.name
+	if run == nil {
+		cmd := e.cmd()
+		run, what = cmd.Run, fmt.Sprint(cmd.Args)
+	}
+	start := time.Now()
+	err := run()
+	took := time.Since(start)
+	if err != nil {
+		err = fmt.Errorf("%s: %w", what, err)
+	}
+	return took, err
 }
 
 // compare times the entries in turn and prints a table.
@@ -114,12 +147,10 @@ func (b *bench) compare(title string, entries []entry) {
 			if spent[i] > b.budget {
 				continue
 			}
-			cmd := e.cmd()
 			start := time.Now()
-			err := cmd.Run()
-			took := time.Since(start)
+			took, err := e.time()
 			if err != nil && strings.HasPrefix(e.name, "berth") {
-				b.Fatalf("%s: %s: %v: %v", title, e.name, cmd.Args, err)
+				b.Fatalf("%s: %s: %v", title, e.name, err)
 			}
 			if err != nil {
 				fmt.Fprintf(os.Stderr, "bench: %s: %s failed and is left out: %v\n", title, e.name, err)
@@ -197,7 +228,7 @@ func (b *bench) long() {
 	var starts, execs []entry
 	for _, t := range b.tools {
 		if t.engine() {
-			starts = append(starts, entry{t.name, func() *exec.Cmd { return t.runDetached("bench-d") }, func() { t.remove("bench-d") }})
+			starts = append(starts, entry{name: t.name, cmd: func() *exec.Cmd { return t.runDetached("bench-d") }, cleanup: func() { t.remove("bench-d") }})
 		}
 	}
 	b.compare("run -d", starts)

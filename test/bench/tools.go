@@ -68,7 +68,8 @@ func (t tool) stopIdle() {
 // findTools returns berth and whatever else works here. It says why a tool
 // that is installed is left out.
 func (b *bench) findTools() []tool {
-	b.makeRootfs()
+	b.rootfs = filepath.Join(b.place.Home, "bundle", "rootfs")
+	b.makeRootfs(b.rootfs)
 	tools := []tool{b.engine("berth", "busybox", b.place.Command), b.engine("berth, ordinary account", "busybox", b.ordinary())}
 	for _, t := range tools {
 		if out, err := t.command("pull", "busybox").CombinedOutput(); err != nil {
@@ -168,13 +169,12 @@ func parent(pid int) []int {
 }
 
 // makeRootfs makes a folder with busybox for the tools that know no images.
-func (b *bench) makeRootfs() {
-	b.rootfs = filepath.Join(b.place.Home, "bundle", "rootfs")
+func (b *bench) makeRootfs(dir string) {
 	script := `set -e
 mkdir -p "$1/bin" "$1/proc" "$1/sys" "$1/dev" "$1/tmp" "$1/etc"
 cp "$(command -v busybox)" "$1/bin/busybox"
 for a in sh true sleep; do ln -sf busybox "$1/bin/$a"; done`
-	if out, err := exec.Command("sh", "-c", script, "sh", b.rootfs).CombinedOutput(); err != nil {
+	if out, err := exec.Command("sh", "-c", script, "sh", dir).CombinedOutput(); err != nil {
 		b.Fatalf("no busybox: %v\n%s", err, out)
 	}
 }

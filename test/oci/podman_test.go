@@ -78,6 +78,7 @@ func newPodman(t *testing.T, l *lab.Lab) podman {
 			own = append(own, "--storage-opt", "ignore_chown_errors=true")
 		}
 		cmd := exec.Command(path, append(own, args...)...)
+		cmd.Dir = dir // conmon leaves files where it is started
 		cmd.Env = append(os.Environ(), "CONTAINERS_CONF="+conf, "XDG_RUNTIME_DIR="+dir, "HOME="+dir)
 		return cmd
 	}}

@@ -183,7 +183,10 @@ func (c *Container) buildLimits(hc *container.HostConfig) error {
 		hc.PidsLimit = &c.pidsLimit
 	}
 	hc.CPURealtimePeriod, hc.CPURealtimeRuntime = c.cpuRtPeriod, c.cpuRtRuntime
-	hc.BlkioWeight = c.blkioWeight
+	hc.BlkioWeight, hc.BlkioWeightDevice = c.blkioWeight, c.blkioWeights
+	hc.BlkioDeviceReadBps, hc.BlkioDeviceWriteBps = c.readBps.devs, c.writeBps.devs
+	hc.BlkioDeviceReadIOps, hc.BlkioDeviceWriteIOps = c.readIOps.devs, c.writeIOps.devs
+	hc.CgroupParent = c.cgroupParent
 	hc.OomScoreAdj = c.oomScoreAdj
 	if c.oomKillDisable {
 		hc.OomKillDisable = &c.oomKillDisable
@@ -204,11 +207,6 @@ func (c *Container) buildLife(cfg *container.Config, hc *container.HostConfig) e
 	cfg.StopSignal = c.stopSignal
 	if c.flags.Changed("stop-timeout") {
 		cfg.StopTimeout = &c.stopTimeout
-	}
-	switch c.logDriver {
-	case "", "json-file", "local", "none":
-	default:
-		return NotSupported("--log-driver " + c.logDriver + " (json-file, local and none are)")
 	}
 	if c.logDriver == "none" && len(c.logOpts.values) > 0 {
 		return errors.New("invalid logging opts for driver none")

@@ -47,6 +47,10 @@ type Container struct {
 	cpuset, memset            string
 	cpuRtPeriod, cpuRtRuntime int64
 	blkioWeight               uint16
+	blkioWeights              weights
+	readBps, writeBps         throttles
+	readIOps, writeIOps       throttles
+	cgroupParent              string
 	oomScoreAdj               int
 	oomKillDisable            bool
 	ulimits                   ulimitsValue
@@ -162,6 +166,13 @@ func (c *Container) limitFlags() {
 	f.Int64Var(&c.cpuRtPeriod, "cpu-rt-period", 0, "Limit CPU real-time period in microseconds")
 	f.Int64Var(&c.cpuRtRuntime, "cpu-rt-runtime", 0, "Limit CPU real-time runtime in microseconds")
 	f.Uint16Var(&c.blkioWeight, "blkio-weight", 0, "Block IO (relative weight), between 10 and 1000, or 0 to disable")
+	f.Var(&c.blkioWeights, "blkio-weight-device", "Block IO weight (relative device weight)")
+	c.readBps.bytes, c.writeBps.bytes = true, true
+	f.Var(&c.readBps, "device-read-bps", "Limit read rate (bytes per second) from a device")
+	f.Var(&c.readIOps, "device-read-iops", "Limit read rate (IO per second) from a device")
+	f.Var(&c.writeBps, "device-write-bps", "Limit write rate (bytes per second) to a device")
+	f.Var(&c.writeIOps, "device-write-iops", "Limit write rate (IO per second) to a device")
+	f.StringVar(&c.cgroupParent, "cgroup-parent", "", "Optional parent cgroup for the container")
 	f.BoolVar(&c.oomKillDisable, "oom-kill-disable", false, "Disable OOM Killer")
 	f.StringVar(&c.cpuset, "cpuset-cpus", "", "CPUs in which to allow execution (0-3, 0,1)")
 	f.StringVar(&c.memset, "cpuset-mems", "", "MEMs in which to allow execution (0-3, 0,1)")
@@ -176,7 +187,7 @@ func (c *Container) lifeFlags() {
 	f.BoolVar(&c.autoRemove, "rm", false, "Automatically remove the container and its associated anonymous volumes when it exits")
 	f.StringVar(&c.stopSignal, "stop-signal", "", "Signal to stop the container")
 	f.IntVar(&c.stopTimeout, "stop-timeout", 0, "Timeout (in seconds) to stop a container")
-	f.StringVar(&c.logDriver, "log-driver", "", "Logging driver for the container (json-file|local|none)")
+	f.StringVar(&c.logDriver, "log-driver", "", "Logging driver for the container")
 	f.Var(&c.logOpts, "log-opt", "Log driver options")
 	f.StringVar(&c.runtime, "runtime", "", "Runtime to use for this container")
 	f.StringVar(&c.healthCmd, "health-cmd", "", "Command to run to check health")

@@ -237,6 +237,16 @@ b|--|-x
 --health-retries|-1|b
 --health-timeout|x|b
 --disable-content-trust|--blkio-weight|0|b
+--cgroup-parent|/jobs|b
+--blkio-weight-device|/dev/sda:100|--blkio-weight-device|/dev/sdb:0|b
+--blkio-weight-device|/dev/sda:5|b
+--blkio-weight-device|sda:100|b
+--device-read-bps|/dev/sda:1mb|--device-write-bps|/dev/sda:2048|b
+--device-read-bps|/dev/sda:-1|b
+--device-read-bps|/dev/sda|b
+--device-read-iops|/dev/sda:100|--device-write-iops|/dev/sdb:7|b
+--device-read-iops|/dev/sda:1k|b
+--device-write-iops|/x:1|b
 --foo|b
 -e
 `), "\n")

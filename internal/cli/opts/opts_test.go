@@ -46,7 +46,6 @@ func TestOwnErrors(t *testing.T) {
 		"--ip|1.2.3.4|b":              `--ip is not supported yet by this berth`,
 		"--isolation|hyperv|b":        `--isolation is not supported yet by this berth`,
 		"--runtime|nvidia|b":          `--runtime nvidia is not supported yet by this berth`,
-		"--log-driver|syslog|b":       `--log-driver syslog (json-file, local and none are) is not supported yet by this berth`,
 		"--device|nvidia.com/gpu=0|b": `--device nvidia.com/gpu=0 (a CDI device) is not supported yet by this berth`,
 		"--network|name=x,alias=y|b":  `invalid argument "name=x,alias=y" for "--network" flag: --network alias= is not supported yet by this berth`,
 		"--network|a|--network|b|b":   `more than one --network is not supported yet by this berth`,

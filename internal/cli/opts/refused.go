@@ -17,12 +17,6 @@ type refusal struct {
 func refusals() []refusal {
 	zero := []string{"0"}
 	return []refusal{
-		{"blkio-weight-device", "", "list", "Block IO weight (relative device weight)", nil},
-		{"cgroup-parent", "", "string", "Optional parent cgroup for the container", nil},
-		{"device-read-bps", "", "list", "Limit read rate (bytes per second) from a device", nil},
-		{"device-read-iops", "", "list", "Limit read rate (IO per second) from a device", nil},
-		{"device-write-bps", "", "list", "Limit write rate (bytes per second) to a device", nil},
-		{"device-write-iops", "", "list", "Limit write rate (IO per second) to a device", nil},
 		{"gpus", "", "gpu-request", "GPU devices to add to the container ('all' to pass all GPUs)", nil},
 		{"ip", "", "string", "IPv4 address (e.g., 172.30.100.104)", nil},
 		{"ip6", "", "string", "IPv6 address (e.g., 2001:db8::33)", nil},
