@@ -100,12 +100,8 @@ func run(m *image, status uintptr) {
 			e = syscall.Errno(a[0])
 		case kindAlive:
 			e = tell(m, status, msgAlive, i, 0)
-		case kindPause:
-			e = pause(m, status, i, a[0])
-		case kindWait:
-			e = await(m, status, i)
-		case kindInside:
-			e = inside(a[0])
+		default:
+			e = seldom(m, status, i, a[0], a[1])
 		}
 		if e == 0 {
 			if in.out != 0 {
@@ -122,8 +118,24 @@ func run(m *image, status uintptr) {
 	}
 }
 
-// closeAll moves the status socket to a place, the listening one to the next,
-// and closes what lies above.
+// seldom carries out the pseudo calls that not every start has.
+//
+//go:nosplit
+//go:norace
+func seldom(m *image, status uintptr, op int, a, b uintptr) syscall.Errno {
+	switch m.code[op].kind {
+	case kindPause:
+		return pause(m, status, op, a)
+	case kindWait:
+		return await(m, status, op)
+	case kindInside:
+		return inside(a)
+	}
+	return jump(m, status, op, a, b)
+}
+
+// closeAll moves the status socket to a place, the listening one and the
+// trampoline to the next, and closes what lies above.
 //
 //go:nosplit
 //go:norace
@@ -132,12 +144,14 @@ func closeAll(m *image, status, to uintptr) syscall.Errno {
 	if status != to {
 		_, _, e = syscall.RawSyscall(syscall.SYS_DUP3, status, to, syscall.O_CLOEXEC)
 	}
-	if m.regs[RegListen] != 0 && e == 0 {
-		to++
-		if m.regs[RegListen] != to {
-			_, _, e = syscall.RawSyscall(syscall.SYS_DUP3, m.regs[RegListen], to, syscall.O_CLOEXEC)
+	for r := RegListen; r <= RegTrampoline && e == 0; r++ {
+		if m.regs[r] == 0 {
+			continue
 		}
-		m.regs[RegListen] = to
+		if to++; m.regs[r] != to {
+			_, _, e = syscall.RawSyscall(syscall.SYS_DUP3, m.regs[r], to, syscall.O_CLOEXEC)
+		}
+		m.regs[r] = to
 	}
 	if e == 0 {
 		_, _, e = syscall.RawSyscall(unix.SYS_CLOSE_RANGE, to+1, 1<<32-1, 0)

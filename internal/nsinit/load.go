@@ -32,6 +32,7 @@ const (
 	kindPause
 	kindWait
 	kindInside
+	kindTrampoline
 )
 
 // image is a loaded program. All memory that instructions point to is held by
@@ -56,6 +57,7 @@ type image struct {
 	// word what a pausing program is told: zero is to go on.
 	base int
 	word uint32
+	none [1]byte // an empty path
 }
 
 // message is what the child tells the shim, in native byte order.
@@ -72,6 +74,7 @@ const (
 	msgAlive                   // nothing: whether it can be sent is the point
 	msgPause                   // value: a stage at which it waits for a word
 	msgReady                   // the program has come to CallWait
+	msgLast                    // nothing but an errno of op can follow
 )
 
 func load(p *Program) (*image, error) {
@@ -137,6 +140,8 @@ func pseudo(call string) uint8 {
 		return kindWait
 	case CallInside:
 		return kindInside
+	case CallTrampoline:
+		return kindTrampoline
 	}
 	return kindSyscall
 }

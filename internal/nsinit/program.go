@@ -39,7 +39,8 @@ const (
 	CallSend = "send"
 	// CallClose closes every descriptor but 0, 1, 2, the Args[0] that follow
 	// (none without it), and those that execve closes: the status socket,
-	// moved next, and after it the socket in RegListen, if there is one.
+	// moved next, and after it what is in RegListen and RegTrampoline, if
+	// anything is.
 	CallClose = "close-all"
 	// CallPause tells the maker of the process that stage Args[0] is
 	// reached, and waits for its word to go on.
@@ -48,6 +49,11 @@ const (
 	// connection to the socket in RegListen, and puts it in the place of the
 	// status socket: whoever starts the process hears of what follows.
 	CallWait = "wait"
+	// CallTrampoline executes a program by way of a trampoline (see
+	// trampoline.go): Args[0] is its argument vector behind two more strings,
+	// one whose first byte is the number of the status socket, and the path;
+	// Args[1] is the environment.
+	CallTrampoline = "trampoline"
 	// CallInside fails when the working directory is outside of the root
 	// file system. Args[0] are at least PATH_MAX bytes to work with.
 	CallInside = "inside"
@@ -78,9 +84,10 @@ const (
 	RegIPCNS
 	RegUTSNS
 	RegCgroupNS
-	RegListen // a listening socket, for CallWait
-	RegPidfd  // of a process whose namespaces are joined
-	RegFree   // the first that a compiler may use
+	RegPidfd      // of a process whose namespaces are joined
+	RegListen     // a listening socket, for CallWait
+	RegTrampoline // the program that CallTrampoline executes
+	RegFree       // the first that a compiler may use
 )
 
 // Namespace is a kind of namespace that a process can join by descriptor.

@@ -1,6 +1,7 @@
 package nsinit
 
 import (
+	"encoding/binary"
 	"errors"
 	"fmt"
 	"os"
@@ -58,6 +59,14 @@ func SpawnPausing(p *Program, regs map[Reg]int, pause func(stage, pid int) error
 	}
 	if err := dropInheritable(); err != nil {
 		return nil, err
+	}
+	if p.jumps() {
+		fd, err := trampoline()
+		if err != nil {
+			return nil, err
+		}
+		defer unix.Close(fd)
+		m.regs[RegTrampoline] = uintptr(fd)
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -145,6 +154,8 @@ func (t *talk) listen() error {
 			}
 		case msg.kind == msgPause && int(msg.op) < len(t.program.Ops):
 			err = t.answer(msg)
+		case msg.kind == msgLast && int(msg.op) < len(t.program.Ops):
+			return t.last(t.program.Ops[msg.op])
 		case msg.kind == msgFD:
 			t.fds = append(t.fds, os.NewFile(uintptr(fd), "passed"))
 		case msg.kind == msgError && int(msg.op) < len(t.program.Ops):
@@ -155,6 +166,24 @@ func (t *talk) listen() error {
 		if err != nil {
 			return err
 		}
+	}
+}
+
+// last hears whether the trampoline has come through. It is a process of the
+// container's already, which might send anything: it can only fail.
+func (t *talk) last(op Op) error {
+	var b [8]byte
+	for {
+		n, err := unix.Read(t.sock, b[:])
+		switch {
+		case err == unix.EINTR:
+			continue
+		case err == unix.ECONNRESET || err == nil && n == 0:
+			return nil
+		case err != nil:
+			return os.NewSyscallError("read", err)
+		}
+		return &OpError{Op: op, Errno: syscall.Errno(-int64(binary.NativeEndian.Uint64(b[:])) & 0xfff)}
 	}
 }
 

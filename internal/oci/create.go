@@ -69,6 +69,7 @@ type maker struct {
 	filter  filter
 	tx      *state.Tx
 	process *crt.Process
+	jump    bool           // by a trampoline: see protect
 	signals chan os.Signal // those that came since the process was made, to pass on
 }
 
@@ -81,7 +82,8 @@ func (a *app) create(id string, o *creation, wait bool) (*maker, error) {
 	if err := m.load(id); err != nil {
 		return nil, err
 	}
-	if err := a.protect(m.c.Exposed, watched(m.spec)); err != nil {
+	m.jump = m.c.Exposed && watched(m.spec) && canJump(m.spec, m.spec.Process, o.preserveFDs)
+	if err := a.protect(m.c.Exposed && watched(m.spec) && !m.jump); err != nil {
 		return nil, err
 	}
 	if _, err := os.Lstat(m.c.path(recordFile)); err == nil {
@@ -241,7 +243,7 @@ func (m *maker) compile(wait bool) (*crt.Compiled, error) {
 	b := crt.Bundle{
 		Spec: &spec, Path: m.c.Bundle, Filters: m.filter.programs, FilterFlags: m.filter.flags, Listener: m.filter.listener,
 		Wait: wait, Hooks: m.hears(), PreserveFDs: keep, NoPivot: m.noPivot, NoNewKeyring: m.noNewKeyring,
-		UIDGIDMapsByParent: mapsByParent(&spec),
+		UIDGIDMapsByParent: mapsByParent(&spec), Trampoline: m.jump,
 	}
 	if m.c.Group != nil {
 		b.Cgroups = m.c.Group.Dirs

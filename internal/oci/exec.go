@@ -22,6 +22,7 @@ type execution struct {
 	tty, detach, noNewPrivs   bool
 	ignorePaused              bool
 	preserveFDs               int
+	jump                      bool // by a trampoline: see protect
 }
 
 func execVerb() *verb {
@@ -68,15 +69,16 @@ func (a *app) exec(id string, args []string, e *execution) (int, error) {
 	case s == paused && !e.ignorePaused:
 		return 0, errors.New("cannot exec in a paused container (use --ignore-paused to override)")
 	}
-	if err := a.protect(c.Exposed, true); err != nil {
-		return 0, err
-	}
 	spec, err := c.config()
 	if err != nil {
 		return 0, err
 	}
 	p, err := e.of(spec.Process, args)
 	if err != nil {
+		return 0, err
+	}
+	e.jump = c.Exposed && canJump(spec, p, e.preserveFDs)
+	if err := a.protect(c.Exposed && !e.jump); err != nil {
 		return 0, err
 	}
 	for _, w := range knownCapabilities(p) {
@@ -213,7 +215,7 @@ func (a *app) spawn(e *execution, c *container, spec *specs.Spec, p *specs.Proce
 	})
 	program, err := crt.CompileBundleExec(crt.BundleExec{
 		Pid: c.Init.Pid, Spec: spec, Process: p, Namespaces: c.Namespaces, Cgroups: dirs, Filters: f.programs, FilterFlags: f.flags,
-		Listener: f.listener, PreserveFDs: keep,
+		Listener: f.listener, PreserveFDs: keep, Trampoline: e.jump,
 	})
 	if err != nil {
 		return nil, startError(err)

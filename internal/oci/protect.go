@@ -6,12 +6,14 @@ import (
 	"io"
 	"os"
 	"path/filepath"
+	"slices"
 	"strconv"
 	"syscall"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	crt "berth/internal/runtime"
 	"berth/internal/sys"
 )
 
@@ -27,16 +29,18 @@ import (
 // it when nobody executes it any more.
 //
 // So where the container's ids could write to the file (exposed) and somebody is
-// there to look on (watched), we go on as a program that cannot be written at
-// all: the same file through a read-only overlay, or a copy in sealed memory.
+// there to look on (watched), the container's program is executed by way of a
+// trampoline, which is what is found then. Where that cannot be, or does not
+// help (see canJump), we go on as a program that cannot be written at all: the
+// same file through a read-only overlay, or a copy in sealed memory.
 // In a pid namespace of its own a first process is alone, and should it have
 // become this program, that ends at once (see [Borrowed]); this saves the start
 // of a container a second start of ours.
-func (a *app) protect(exposed, watched bool) error {
+func (a *app) protect(needed bool) error {
 	if err := unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0); err != nil {
 		return os.NewSyscallError("prctl(PR_SET_DUMPABLE)", err)
 	}
-	if !exposed || !watched {
+	if !needed {
 		return nil
 	}
 	self, err := unix.Open("/proc/self/exe", unix.O_PATH|unix.O_CLOEXEC, 0)
@@ -55,6 +59,19 @@ func (a *app) protect(exposed, watched bool) error {
 	// Our options are in os.Args as they came, so all begins again.
 	err = syscall.Exec("/proc/self/fd/"+strconv.Itoa(int(f.Fd())), os.Args, os.Environ())
 	return fmt.Errorf("cannot execute the protected program: %w", err)
+}
+
+// canJump tells whether a trampoline keeps our file from a container: its filter
+// must let it be executed, and nothing in the container may look at a process
+// of ours before that, as CAP_SYS_PTRACE in our own user namespace permits.
+func canJump(s *specs.Spec, p *specs.Process, preserved int) bool {
+	traces := func(c *specs.LinuxCapabilities) bool {
+		return c != nil && slices.Contains(c.Bounding, "CAP_SYS_PTRACE")
+	}
+	if !newUser(s) && (traces(p.Capabilities) || traces(s.Process.Capabilities)) {
+		return false
+	}
+	return lets(s, "execveat") && crt.CanJump(p, preserved)
 }
 
 // Borrowed reports whether this process is the first of a container that has

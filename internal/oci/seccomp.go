@@ -53,6 +53,24 @@ func (a *app) compileFilter(s *specs.Spec, p *specs.Process) (filter, error) {
 	return filter{programs: [][]byte{code}, flags: uint64(head.InstallFlags())}, nil
 }
 
+// lets reports whether the filter of a specification lets a system call through
+// whatever its arguments are.
+func lets(s *specs.Spec, call string) bool {
+	if s.Linux == nil || s.Linux.Seccomp == nil {
+		return true
+	}
+	ok := s.Linux.Seccomp.DefaultAction == specs.ActAllow
+	for _, rule := range s.Linux.Seccomp.Syscalls {
+		if slices.Contains(rule.Names, call) {
+			ok = rule.Action == specs.ActAllow && len(rule.Args) == 0
+			if !ok {
+				return false
+			}
+		}
+	}
+	return ok
+}
+
 // notifyFilter compiles a section that has somebody outside decide.
 func notifyFilter(s *specs.LinuxSeccomp, caps []string) (filter, error) {
 	profile, err := seccomp.FromOCI(s)

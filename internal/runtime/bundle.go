@@ -30,6 +30,7 @@ type Bundle struct {
 	// UIDGIDMapsByParent pauses at StageMap for the maps; else the process
 	// writes them itself, which works for a single id only.
 	UIDGIDMapsByParent bool
+	Trampoline         bool // see [CanJump]
 }
 
 // Stage is a point at which a starting process waits for its maker.
@@ -95,6 +96,7 @@ func CompileBundle(b Bundle) (*Compiled, error) {
 	st.memoryPolicy()
 	l := st.launch()
 	l.oci, l.flags, l.listener, l.keep = true, b.FilterFlags, b.Listener, b.PreserveFDs
+	l.jump = b.Trampoline
 	l.before = func() {
 		if b.Wait {
 			st.do("wait to be started", nsinit.CallWait)
@@ -163,6 +165,19 @@ type BundleExec struct {
 	Listener     bool
 	PreserveFDs  int
 	NoNewKeyring bool
+	Trampoline   bool // see [CanJump]
+}
+
+// maxKept is how many descriptors can lie below the status socket, whose
+// number a trampoline gets as one byte.
+const maxKept = 250
+
+// CanJump reports whether a process can execute its program by way of a
+// trampoline, so that a container which looks for the file of our process, or
+// has its program interpreted by /proc/self/exe, does not find it. A security
+// label would go to the trampoline, which it may not fit.
+func CanJump(p *specs.Process, keep int) bool {
+	return p.ApparmorProfile == "" && p.SelinuxLabel == "" && keep <= maxKept && nsinit.TrampolinePossible()
 }
 
 // CompileBundleExec turns one more process into a program.
@@ -193,7 +208,7 @@ func CompileBundleExec(e BundleExec) (*Compiled, error) {
 	}
 	x.process(launch{
 		Process: e.Process, proc: x.proc, denied: x.rootless, oci: true, filters: e.Filters, flags: e.FilterFlags,
-		listener: e.Listener, keep: e.PreserveFDs, clone: x.clone, exec: true,
+		listener: e.Listener, keep: e.PreserveFDs, clone: x.clone, exec: true, jump: e.Trampoline,
 	})
 	return c.finish(x.builder, nil)
 }

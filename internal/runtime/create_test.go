@@ -191,9 +191,17 @@ func socket(t *testing.T) (listen *os.File, knock func() *os.File) {
 	}
 }
 
-func TestCreateStartExec(t *testing.T) {
+// ways are the two in which a process can execute its program.
+func ways(t *testing.T, test func(t *testing.T, jump bool)) {
+	t.Run("execve", func(t *testing.T) { test(t, false) })
+	t.Run("trampoline", func(t *testing.T) { test(t, true) })
+}
+
+func TestCreateStartExec(t *testing.T) { ways(t, createStartExec) }
+
+func createStartExec(t *testing.T, jump bool) {
 	b := newBox(t, "echo started; sleep 100")
-	b.Wait, b.Hooks = true, true
+	b.Wait, b.Hooks, b.Trampoline = true, true, jump
 	c := b.compile()
 	listen, knock := socket(t)
 	var stages []Stage
@@ -217,7 +225,7 @@ func TestCreateStartExec(t *testing.T) {
 		if err := Start(knock(), c.Rest, ev, p.Pid); err != nil {
 			t.Error(err)
 		}
-		x, err := CompileBundleExec(BundleExec{Pid: p.Pid, Spec: b.Spec, Namespaces: c.Namespaces, Process: &specs.Process{
+		x, err := CompileBundleExec(BundleExec{Trampoline: jump, Pid: p.Pid, Spec: b.Spec, Namespaces: c.Namespaces, Process: &specs.Process{
 			Args: []string{"sh", "-c", "echo $$ >/dev/null; grep -E 'CapPrm|CapEff' /proc/self/status; readlink /proc/self/ns/uts >/dev/null; cat /proc/1/cmdline >/dev/null"}, Env: b.Spec.Process.Env, Cwd: "/tmp", Capabilities: capabilities("CAP_CHOWN"),
 		}})
 		if err != nil {
@@ -241,7 +249,9 @@ func TestCreateStartExec(t *testing.T) {
 	}
 }
 
-func TestProgramErrors(t *testing.T) {
+func TestProgramErrors(t *testing.T) { ways(t, programErrors) }
+
+func programErrors(t *testing.T, jump bool) {
 	for _, tt := range []struct{ arg, want string }{
 		{"nosuch", `exec: "nosuch": executable file not found in $PATH`},
 		{"/nosuch", `exec: "/nosuch": stat /nosuch: no such file or directory`},
@@ -250,6 +260,7 @@ func TestProgramErrors(t *testing.T) {
 		{"/etc/script", `exec /etc/script: exec format error`},
 	} {
 		b := newBox(t, "")
+		b.Trampoline = jump
 		b.write("etc/plain", "", 0o644)
 		b.write("etc/script", "x", 0o755)
 		b.Spec.Process.Args = []string{tt.arg}

@@ -29,6 +29,7 @@ type launch struct {
 	filters  [][]byte
 	flags    uint64 // of the last filter
 	listener bool   // the last filter's descriptor is handed over
+	jump     bool   // a trampoline executes the program
 	clone    func() // makes the process that is to be seen in the container
 	before   func() // comes right before execve
 }
@@ -329,17 +330,20 @@ func searchPath(env []string) []string {
 
 // run looks the program up in PATH as execvp(3) does, and runs it.
 func (b *builder) run(l launch) {
-	argv, env := nsinit.Vec(l.Args), nsinit.Vec(l.Env)
 	name, what := l.Args[0], "run "
 	if l.oci {
 		what = "exec "
 	}
 	if strings.Contains(name, "/") {
-		b.do(what+name, "execve", nsinit.Str(name), argv, env)
+		b.execute(l, what+name, name)
 		return
 	}
 	for _, dir := range searchPath(l.Env) {
-		b.do(what+name, "execve", nsinit.Str(path.Join(dir, name)), argv, env)
+		if l.jump { // it does not come back
+			b.do(what+name, "faccessat", cwd, nsinit.Str(path.Join(dir, name)), nsinit.Int(unix.X_OK), zero)
+			b.allow(1, lookOn()...)
+		}
+		b.execute(l, what+name, path.Join(dir, name))
 		b.allow(0, lookOn()...)
 	}
 	if l.oci {
@@ -347,6 +351,20 @@ func (b *builder) run(l launch) {
 		return
 	}
 	b.do("find "+name, nsinit.CallFail, nsinit.Int(int(unix.ENOENT)))
+}
+
+// execute runs the program at path.
+func (b *builder) execute(l launch, what, path string) {
+	env := nsinit.Vec(l.Env)
+	if l.jump {
+		if l.keep > maxKept {
+			b.fail("cannot preserve %d descriptors for an exec: %d are possible", l.keep, maxKept)
+		}
+		status := string([]byte{byte(3 + l.keep)})
+		b.do(what, nsinit.CallTrampoline, nsinit.Vec(append([]string{status, path}, l.Args...)), env)
+		return
+	}
+	b.do(what, "execve", nsinit.Str(path), nsinit.Vec(l.Args), env)
 }
 
 func pathOf(env []string) string {
