@@ -355,7 +355,8 @@ func preserved(n int, p *specs.Process) (int, error) {
 		p.Env = append(p.Env, "LISTEN_FDS="+listen, "LISTEN_PID=1")
 	}
 	for fd := 3; fd < 3+n; fd++ {
-		if _, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil {
+		// One that is closed on exec is our own: ours begin at the first free number.
+		if flags, err := unix.FcntlInt(uintptr(fd), unix.F_GETFD, 0); err != nil || flags&unix.FD_CLOEXEC != 0 {
 			return 0, fmt.Errorf("unable to preserve fd %d: it is not open", fd)
 		}
 	}

@@ -93,6 +93,9 @@ func Borrowed() bool {
 // watched tells whether another process of the container's, or one in its pid
 // namespace, may see the first one.
 func watched(s *specs.Spec) bool {
+	if s.Linux == nil {
+		return true
+	}
 	for _, n := range s.Linux.Namespaces {
 		if n.Type == specs.PIDNamespace {
 			return n.Path != ""
