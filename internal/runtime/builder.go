@@ -14,14 +14,17 @@ import (
 type builder struct {
 	ops  []nsinit.Op
 	next nsinit.Reg
-	err  error
+	// top is the first register that is set before the program runs. Those
+	// below may hold something else until the compiler gives them out.
+	top nsinit.Reg
+	err error
 }
 
-func newBuilder() *builder { return &builder{next: nsinit.RegFree} }
+func newBuilder() *builder { return &builder{next: nsinit.RegFree, top: nsinit.MaxRegs} }
 
 func (b *builder) reg() nsinit.Reg {
 	r := b.next
-	if r >= nsinit.MaxRegs {
+	if r >= b.top {
 		b.fail("too many mounts")
 		return nsinit.RegFree
 	}

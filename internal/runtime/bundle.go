@@ -68,11 +68,8 @@ func CompileBundle(b Bundle) (*Compiled, error) {
 		return nil, errors.New("config.json names no process to run: set process.args")
 	case s.Root == nil || s.Root.Path == "":
 		return nil, errors.New("config.json names no root file system: set root.path")
-	}
-	if s.Linux == nil {
-		plain := *s
-		plain.Linux = &specs.Linux{}
-		s = &plain
+	case s.Linux == nil || ExecNamespaces(s)&unix.CLONE_NEWNS == 0:
+		return nil, errors.New("the container has no mount namespace, so that its mounts would be the host's: add one to linux.namespaces")
 	}
 	st := &start{builder: newBuilder(), ns: namespacesOf(s), bundle: &b, Config: Config{
 		Spec: s, Root: Rootfs{Base: b.Path, Target: s.Root.Path}, Cgroups: b.Cgroups, Filters: b.Filters,
@@ -95,6 +92,7 @@ func CompileBundle(b Bundle) (*Compiled, error) {
 	st.personality()
 	st.memoryPolicy()
 	l := st.launch()
+	l.seen = l.seen || !st.confined()
 	l.oci, l.flags, l.listener, l.keep = true, b.FilterFlags, b.Listener, b.PreserveFDs
 	l.jump = b.Trampoline
 	l.before = func() {
@@ -209,6 +207,7 @@ func CompileBundleExec(e BundleExec) (*Compiled, error) {
 	x.process(launch{
 		Process: e.Process, proc: x.proc, denied: x.rootless, oci: true, filters: e.Filters, flags: e.FilterFlags,
 		listener: e.Listener, keep: e.PreserveFDs, clone: x.clone, exec: true, jump: e.Trampoline,
+		seen: !x.rootless || c.Namespaces&unix.CLONE_NEWPID == 0,
 	})
 	return c.finish(x.builder, nil)
 }

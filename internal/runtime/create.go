@@ -76,15 +76,31 @@ func (c *Compiled) handOver(child *nsinit.Child) (*Process, error) {
 		return f
 	}
 	p.Console, p.Listener = take(c.console), take(c.listener)
+	err := error(nil)
 	if len(fds) > 0 || c.console && p.Console == nil || c.listener && p.Listener == nil || c.wait && !child.Waiting {
-		for _, f := range child.FDs {
-			f.Close()
-		}
-		unix.Kill(p.Pid, unix.SIGKILL)
-		unix.Wait4(p.Pid, nil, 0, nil)
-		return nil, errors.New("the process was killed while it started")
+		err = errors.New("the process was killed while it started")
+	} else if c.console && !isTerminal(p.Console) {
+		err = errors.New("the container's /dev/pts/ptmx is not a terminal multiplexer")
 	}
-	return p, nil
+	if err == nil {
+		return p, nil
+	}
+	for _, f := range child.FDs {
+		f.Close()
+	}
+	unix.Kill(p.Pid, unix.SIGKILL)
+	unix.Wait4(p.Pid, nil, 0, nil)
+	return nil, err
+}
+
+// isTerminal reports whether a descriptor from a container is the master of a
+// terminal (tty(4): 5:2 in a devpts), and nothing that only looks so
+// (CVE-2025-52565).
+func isTerminal(f *os.File) bool {
+	var st unix.Stat_t
+	var fs unix.Statfs_t
+	return unix.Fstat(int(f.Fd()), &st) == nil && unix.Fstatfs(int(f.Fd()), &fs) == nil &&
+		st.Mode&unix.S_IFMT == unix.S_IFCHR && st.Rdev == unix.Mkdev(5, 2) && int64(fs.Type) == unix.DEVPTS_SUPER_MAGIC
 }
 
 // Start lets a waiting process go on, over a connection to the socket it waits

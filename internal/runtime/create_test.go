@@ -44,7 +44,7 @@ func newBox(t *testing.T, script string) *box {
 		t.Fatal(err)
 	}
 	b.write("bin/busybox", string(text), 0o755)
-	for _, name := range []string{"sh", "cat", "ls", "id", "grep", "sleep", "mount", "stat", "hostname", "touch", "readlink", "ps", "umount", "mkdir", "sysctl", "kill", "test"} {
+	for _, name := range []string{"sh", "cat", "ls", "id", "grep", "sleep", "mount", "stat", "hostname", "touch", "readlink", "ps", "umount", "mkdir", "head", "cut", "uname", "wc", "sysctl", "kill", "test"} {
 		if err := os.Symlink("busybox", filepath.Join(root, "bin", name)); err != nil {
 			t.Fatal(err)
 		}

@@ -91,12 +91,18 @@ type sourced struct {
 	reg   nsinit.Reg
 	mount specs.Mount
 	dir   bool
+	// copyUp is a tmpfs that begins with what the image has in its place.
+	copyUp bool
 }
 
 // sources makes every mount as a detached one, while the host's paths can
 // still be reached.
 func (st *start) sources() {
-	for _, m := range ordered(st.Spec.Mounts) {
+	mounts := st.Spec.Mounts
+	if st.bundle == nil {
+		mounts = ordered(mounts)
+	}
+	for _, m := range mounts {
 		st.source(m)
 	}
 	for _, d := range st.nodes() {
@@ -132,7 +138,9 @@ func kernelPlace(p string) bool {
 
 func (st *start) source(m specs.Mount) {
 	o := parseOptions(m)
-	put := func(r nsinit.Reg, dir bool) { st.mounts = append(st.mounts, sourced{r, m, dir}) }
+	put := func(r nsinit.Reg, dir bool) {
+		st.mounts = append(st.mounts, sourced{reg: r, mount: m, dir: dir, copyUp: o.tmpcopyup && m.Type == "tmpfs"})
+	}
 	if st.bundle == nil {
 		o.everywhere()
 	}
@@ -153,10 +161,10 @@ func (st *start) source(m specs.Mount) {
 		return
 	}
 	switch {
-	case m.Type == "proc" && st.ns.rootless() && !st.ns.own(unix.CLONE_NEWPID) && st.ns.join[specs.PIDNamespace] == "":
+	case m.Type == "proc" && st.confined() && !st.ns.own(unix.CLONE_NEWPID) && st.ns.join[specs.PIDNamespace] == "":
 		// The host's processes: only its own /proc shows them here.
 		put(st.bindSource("/proc", options{rec: true, all: attrs{propagation: unix.MS_SLAVE}}), true)
-	case m.Type == "sysfs" && st.ns.rootless() && !st.ns.own(unix.CLONE_NEWNET):
+	case m.Type == "sysfs" && st.confined() && !st.ns.own(unix.CLONE_NEWNET) && st.ns.join[specs.NetworkNamespace] == "":
 		// The host's network: only its own /sys shows it here.
 		put(st.bindSource("/sys", options{rec: true, all: attrs{set: o.top.set, propagation: unix.MS_SLAVE}}), true)
 	case m.Type == "cgroup" && st.bundle != nil:
@@ -198,7 +206,7 @@ func (st *start) fileSystem(kind string, m specs.Mount, o options) nsinit.Reg {
 	if kind == "tmpfs" && set&unix.MOUNT_ATTR_RDONLY != 0 {
 		// Other mounts may have their places in it.
 		r := st.fsmount(what, fs, set&^unix.MOUNT_ATTR_RDONLY)
-		st.frozen = append(st.frozen, sourced{r, m, true})
+		st.frozen = append(st.frozen, sourced{reg: r, mount: m, dir: true})
 		return r
 	}
 	r := st.fsmount(what, fs, set)
@@ -262,6 +270,9 @@ func (st *start) places() {
 		dest, follow := path.Join("/", s.mount.Destination), followLinks
 		if kernelPlace(dest) {
 			follow = followNone
+		}
+		if s.copyUp {
+			st.copyUp(s.reg, dest)
 		}
 		st.attach(s.reg, dest, s.dir, follow)
 		if !slices.ContainsFunc(st.frozen, func(f sourced) bool { return f.reg == s.reg }) {

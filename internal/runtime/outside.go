@@ -27,7 +27,8 @@ type outerMount struct {
 }
 
 func (st *start) outerSource(m specs.Mount, p string, o options) nsinit.Reg {
-	r := st.reg()
+	st.top--
+	r := st.top
 	om := outerMount{reg: r, source: p, options: o, uids: m.UIDMappings, gids: m.GIDMappings}
 	if o.idmap && len(om.uids)+len(om.gids) == 0 {
 		om.uids, om.gids = st.Spec.Linux.UIDMappings, st.Spec.Linux.GIDMappings
@@ -129,11 +130,22 @@ func permitted(capability int) bool {
 	return unix.Capget(&hdr, &data[0]) == nil && data[capability/32].Permitted&(1<<(capability%32)) != 0
 }
 
+// confined reports whether the process has no rights over the whole machine: it
+// is, or will be, in a user namespace below the first, which has this number
+// (PROC_USER_INIT_INO in linux/proc_ns.h).
+func (st *start) confined() bool {
+	if st.ns.rootless() || st.bundle == nil {
+		return st.ns.rootless()
+	}
+	link, err := os.Readlink("/proc/self/ns/user")
+	return err == nil && link != "user:[4026531837]"
+}
+
 // makesNodes reports whether devices are made: by those who may, in a /dev of
 // the container's own. Else the host's are bound, which needs no right, and
 // where a node is that is not ours to change.
 func (st *start) makesNodes() bool {
-	return st.bundle != nil && st.ownDev() && !st.ns.rootless() && permitted(unix.CAP_MKNOD)
+	return st.bundle != nil && st.ownDev() && !st.confined() && permitted(unix.CAP_MKNOD)
 }
 
 func (st *start) makeNodes() {
@@ -186,7 +198,7 @@ func (st *start) cgroupMounts(m specs.Mount, o options) {
 	put := func(r nsinit.Reg, dest string) {
 		place := m
 		place.Destination = dest
-		st.mounts = append(st.mounts, sourced{r, place, true})
+		st.mounts = append(st.mounts, sourced{reg: r, mount: place, dir: true})
 	}
 	bind := o
 	bind.all.propagation = unix.MS_SLAVE

@@ -23,6 +23,7 @@ type launch struct {
 	denied   bool       // groups may be closed to it (user_namespaces(7))
 	oci      bool       // the streams are its caller's, and messages are runc's
 	exec     bool       // in a container that runs
+	seen     bool       // by processes of others, whose pid namespace it is in
 	init     bool       // a small init is its parent
 	tied     bool       // it ends with its maker
 	keep     int        // descriptors from 3 on that it keeps
@@ -38,7 +39,7 @@ type launch struct {
 func (st *start) launch() launch {
 	return launch{
 		Process: st.Spec.Process, proc: st.proc, filters: st.Filters,
-		flags: unix.SECCOMP_FILTER_FLAG_SPEC_ALLOW, denied: st.ns.rootless(),
+		denied: st.ns.rootless(), seen: st.ns.join[specs.PIDNamespace] != "",
 	}
 }
 
@@ -52,8 +53,7 @@ func (st *start) launch() launch {
 func (b *builder) process(l launch) {
 	b.try("prctl", nsinit.Int(unix.PR_CAP_AMBIENT), nsinit.Int(unix.PR_CAP_AMBIENT_CLEAR_ALL), zero, zero, zero)
 	b.dropBounding(l.Capabilities)
-	b.labels(l)
-	b.oomScore(l)
+	b.itself(l)
 	b.scheduling(l)
 	if l.oci {
 		fds := []int{0} // of a terminal, all three are one
@@ -73,6 +73,7 @@ func (b *builder) process(l launch) {
 	// As root, who may enter folders that the user may not; a root without
 	// that power (on NFS) tries again as the user.
 	b.chdir(l.Cwd)
+	b.do("stay in the working directory "+l.Cwd+" (it must be inside the container)", nsinit.CallInside, nsinit.Bytes(make([]byte, unix.PathMax)))
 	if !l.NoNewPrivileges {
 		b.seccomp(l)
 	}
@@ -103,8 +104,7 @@ func (b *builder) process(l launch) {
 }
 
 // identity makes the process its user, with no more capabilities than it is to
-// have, and checks where it is: a working directory like /proc/self/fd/0 may
-// lead out of the container (CVE-2024-21626).
+// have.
 func (b *builder) identity(l launch) {
 	uid := int(l.User.UID)
 	c := l.Capabilities
@@ -134,7 +134,6 @@ func (b *builder) identity(l launch) {
 			b.allow(0, unix.EPERM, unix.EINVAL)
 		}
 	}
-	b.do("stay in the working directory "+l.Cwd+" (it must be inside the container)", nsinit.CallInside, nsinit.Bytes(make([]byte, unix.PathMax)))
 }
 
 // capabilities sets the three sets of capset(2). EPERM: some of them are not
@@ -237,18 +236,30 @@ func (b *builder) setLimit(l specs.POSIXRlimit, n int) {
 		"prlimit64", zero, nsinit.Int(n), structBytes(v), zero)
 }
 
-// oomScore writes through the host's /proc, as all that a process sets there of
-// itself: what a container has in its place cannot redirect that
-// (CVE-2025-52881). EACCES: an ordinary account may not lower its score.
-func (b *builder) oomScore(l launch) {
-	if l.OOMScoreAdj == nil {
+// itself sets what a process sets of itself in /proc. That is the host's: what
+// a container has in its place cannot redirect it (CVE-2025-52881). In a user
+// namespace of OCI the process must be dumpable for it to be its own; what is
+// in the container cannot see it here.
+func (b *builder) itself(l launch) {
+	dumpable := func(n int) {
+		if l.oci && !l.seen {
+			b.do("set dumpable", "prctl", nsinit.Int(unix.PR_SET_DUMPABLE), nsinit.Int(n), zero, zero, zero)
+		}
+	}
+	if l.OOMScoreAdj == nil && l.ApparmorProfile == "" && l.SelinuxLabel == "" {
 		return
 	}
-	fd := b.get("", "openat", l.proc, nsinit.Str("self/oom_score_adj"), nsinit.Int(unix.O_WRONLY|unix.O_CLOEXEC), zero)
-	b.allow(2, unix.EACCES, unix.ENOENT)
-	v := strconv.Itoa(*l.OOMScoreAdj)
-	b.try("write", nsinit.Ref(fd), nsinit.Bytes([]byte(v)), nsinit.Int(len(v)))
-	b.closeReg(fd)
+	dumpable(1)
+	b.labels(l)
+	if l.OOMScoreAdj != nil {
+		// EACCES: an ordinary account may not lower its score.
+		fd := b.get("", "openat", l.proc, nsinit.Str("self/oom_score_adj"), nsinit.Int(unix.O_WRONLY|unix.O_CLOEXEC), zero)
+		b.allow(2, unix.EACCES, unix.ENOENT)
+		v := strconv.Itoa(*l.OOMScoreAdj)
+		b.try("write", nsinit.Ref(fd), nsinit.Bytes([]byte(v)), nsinit.Int(len(v)))
+		b.closeReg(fd)
+	}
+	dumpable(0)
 }
 
 // owners gives the standard streams to another user, so that /dev/stdout can
@@ -285,27 +296,29 @@ func (b *builder) seccomp(l launch) {
 }
 
 // lookUp checks that there is a program to run, in the words of runc, while its
-// caller still listens.
+// caller still listens. EPERM and ENOSYS are a filter's, which forbids to look.
 func (b *builder) lookUp(p *specs.Process) {
 	name := p.Args[0]
 	what := fmt.Sprintf("exec: %q", name)
+	first := len(b.ops)
 	if strings.Contains(name, "/") {
-		fd := b.get(what+": stat "+name, "openat", cwd, nsinit.Str(name), nsinit.Int(unix.O_PATH|unix.O_CLOEXEC), zero)
-		b.closeReg(fd)
-		b.get("", "openat", cwd, nsinit.Str(name), nsinit.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC), zero)
-		b.allow(1, unix.ENOTDIR)
-		b.do(what, nsinit.CallFail, nsinit.Int(int(unix.EISDIR)))
+		r := b.get(what+": stat "+name, "openat", cwd, nsinit.Str(name), nsinit.Int(unix.O_PATH|unix.O_CLOEXEC), zero)
+		b.allow(4, unix.EPERM, unix.ENOSYS)
+		b.closeReg(r)
 		b.do(what, "faccessat", cwd, nsinit.Str(name), nsinit.Int(unix.X_OK), zero)
+		b.allow(2, unix.EPERM, unix.ENOSYS)
+		b.get(what, "openat", cwd, nsinit.Str(name), nsinit.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC), zero)
+		b.allow(1, unix.ENOTDIR, unix.EPERM, unix.ENOSYS)
+		b.do(what, nsinit.CallFail, nsinit.Int(int(unix.EISDIR)))
 		return
 	}
-	first := len(b.ops)
 	for _, dir := range searchPath(p.Env) {
 		file := nsinit.Str(path.Join(dir, name))
 		b.do(what, "faccessat", cwd, file, nsinit.Int(unix.X_OK), zero)
 		b.allow(1, lookOn()...)
 		// Found, unless it is a folder.
 		b.do(what, "openat", cwd, file, nsinit.Int(unix.O_PATH|unix.O_DIRECTORY|unix.O_CLOEXEC), zero)
-		b.allow(0, unix.ENOTDIR)
+		b.allow(0, unix.ENOTDIR, unix.EPERM, unix.ENOSYS)
 	}
 	b.do(what+": "+notInPath, nsinit.CallFail, nsinit.Int(int(unix.ENOENT)))
 	for i := first + 1; i < len(b.ops); i += 2 {

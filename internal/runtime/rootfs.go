@@ -75,14 +75,12 @@ func (st *start) mountRoot() {
 // only a mount, and makes it the working directory.
 func (st *start) bindRoot(root string) {
 	what := "mount the root file system " + root
-	if st.ownMounts() {
-		if st.sharedRoot() {
-			st.parentPrivate(root)
-		}
-		st.do(what, "mount", nsinit.Str(root), nsinit.Str(root), none, nsinit.Flags(unix.MS_BIND|unix.MS_REC), zero)
-		if st.sharedRoot() {
-			st.do(what, "mount", none, nsinit.Str(root), none, nsinit.Flags(unix.MS_PRIVATE), zero)
-		}
+	if st.sharedRoot() {
+		st.parentPrivate(root)
+	}
+	st.do(what, "mount", nsinit.Str(root), nsinit.Str(root), none, nsinit.Flags(unix.MS_BIND|unix.MS_REC), zero)
+	if st.sharedRoot() {
+		st.do(what, "mount", none, nsinit.Str(root), none, nsinit.Flags(unix.MS_PRIVATE), zero)
 	}
 	st.do("enter the root file system", "chdir", nsinit.Str(root))
 }
@@ -107,13 +105,10 @@ func (st *start) parentPrivate(root string) {
 // enterRoot makes the working directory the root of everything.
 func (st *start) enterRoot() {
 	const what = "enter the root file system"
-	switch {
-	case !st.ownMounts():
-		st.do(what, "chroot", nsinit.Str("."))
-	case st.bundle != nil && st.bundle.NoPivot:
+	if st.bundle != nil && st.bundle.NoPivot {
 		st.do(what, "mount", nsinit.Str("."), nsinit.Str("/"), none, nsinit.Flags(unix.MS_MOVE), zero)
 		st.do(what, "chroot", nsinit.Str("."))
-	default:
+	} else {
 		// pivot_root(2): with "." twice the old root lies over the new one,
 		// and unmounting "." uncovers it.
 		st.do(what, "pivot_root", nsinit.Str("."), nsinit.Str("."))
@@ -123,11 +118,6 @@ func (st *start) enterRoot() {
 		st.do("leave the host's file system", "umount2", nsinit.Str("."), nsinit.Int(unix.MNT_DETACH))
 	}
 	st.do(what, "chdir", nsinit.Str("/"))
-}
-
-// ownMounts reports whether mounts can be made without the host's seeing them.
-func (st *start) ownMounts() bool {
-	return st.bundle == nil || ExecNamespaces(st.Spec)&unix.CLONE_NEWNS != 0
 }
 
 // rootPropagation is what the specification has as rootfsPropagation, and
@@ -160,7 +150,7 @@ func (st *start) separate() {
 	if flag&unix.MS_SLAVE != 0 {
 		prop = unix.MS_SLAVE
 	}
-	if st.ownMounts() && flag&unix.MS_SHARED == 0 {
+	if flag&unix.MS_SHARED == 0 {
 		st.do("make mounts private", "mount", none, nsinit.Str("/"), none, nsinit.Flags(unix.MS_REC|prop), zero)
 	}
 }
