@@ -50,6 +50,8 @@ func fork(m *image, status uintptr) (pid, errno uintptr) {
 		return pid, errno
 	}
 	afterForkInChild()
+	// Our copy of the maker's end would feign its life.
+	syscall.RawSyscall(syscall.SYS_CLOSE, m.peer, 0, 0)
 	run(m, status)
 	for {
 		syscall.RawSyscall(syscall.SYS_EXIT_GROUP, 127, 0, 0)

@@ -53,6 +53,7 @@ type image struct {
 	// share is CLONE_VM|CLONE_VFORK where the child may use our memory
 	// until it executes, and flags what the first clone gets in all.
 	share, flags uintptr
+	peer         uintptr // the maker's end of the status socket
 	// base is the first operation that whoever now listens knows of, and
 	// word what a pausing program is told: zero is to go on.
 	base int

@@ -72,6 +72,7 @@ func SpawnPausing(p *Program, regs map[Reg]int, pause func(stage, pid int) error
 	if err != nil {
 		return nil, os.NewSyscallError("socketpair", err)
 	}
+	m.peer = uintptr(pair[0])
 	pid, errno := forkChild(m, uintptr(p.Flags), uintptr(pair[1]))
 	unix.Close(pair[1])
 	defer unix.Close(pair[0])

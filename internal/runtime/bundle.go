@@ -192,6 +192,7 @@ func CompileBundleExec(e BundleExec) (*Compiled, error) {
 	x := &joining{builder: newBuilder(), rootless: c.Namespaces&unix.CLONE_NEWUSER != 0, terminal: e.Process.Terminal}
 	x.openProc()
 	x.joinCgroups(e.Cgroups)
+	x.raise(e.Process)
 	if c.Namespaces != 0 {
 		x.do("join the container's namespaces", "setns", nsinit.Ref(nsinit.RegPidfd), nsinit.Flags(c.Namespaces))
 	}
@@ -205,8 +206,9 @@ func CompileBundleExec(e BundleExec) (*Compiled, error) {
 		x.terminalOf("/dev/pts/ptmx", e.Process, false)
 	}
 	x.process(launch{
-		Process: e.Process, proc: x.proc, denied: x.rootless, oci: true, filters: e.Filters, flags: e.FilterFlags,
+		Process: e.Process, proc: x.proc, denied: x.rootless || nested(), oci: true, filters: e.Filters, flags: e.FilterFlags,
 		listener: e.Listener, keep: e.PreserveFDs, clone: x.clone, exec: true, jump: e.Trampoline,
+		seen: !x.rootless || c.Namespaces&unix.CLONE_NEWPID == 0,
 		seen: !x.rootless || c.Namespaces&unix.CLONE_NEWPID == 0,
 	})
 	return c.finish(x.builder, nil)

@@ -139,15 +139,18 @@ func (n namespaces) own(flag uint64) bool { return n.fresh&flag != 0 }
 //
 // A second clone is needed to make namespaces out of joined ones; to enter a
 // time namespace, which only children do (time_namespaces(7)); and to join
-// root's cgroups before a user namespace takes the right to.
+// root's cgroups and raise limits before a user namespace takes the right to.
 func (st *start) enter() uint64 {
 	rest := st.ns.fresh &^ (unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME)
 	user, timed := st.ns.own(unix.CLONE_NEWUSER), st.ns.own(unix.CLONE_NEWTIME)
-	twice := len(st.ns.join) > 0 || timed || st.bundle != nil && user && len(st.Cgroups) > 0
+	twice := len(st.ns.join) > 0 || timed || st.bundle != nil && user && len(st.Cgroups)+len(st.Spec.Process.Rlimits) > 0
 	first := rest
 	st.proc = st.openProc()
 	if twice {
 		first = 0
+		if st.bundle != nil {
+			st.raise(st.Spec.Process)
+		}
 		st.joinAll()
 	}
 	st.joinCgroups(st.Cgroups)

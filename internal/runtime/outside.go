@@ -137,8 +137,23 @@ func (st *start) confined() bool {
 	if st.ns.rootless() || st.bundle == nil {
 		return st.ns.rootless()
 	}
+	return nested()
+}
+
+func nested() bool {
 	link, err := os.Readlink("/proc/self/ns/user")
 	return err == nil && link != "user:[4026531837]"
+}
+
+// raise lifts the hard limits that the process is to have above its caller's
+// while it may still do that: not any more in a user namespace.
+func (b *builder) raise(p *specs.Process) {
+	for _, l := range p.Rlimits {
+		var now unix.Rlimit
+		if n, ok := rlimit(l.Type); ok && unix.Getrlimit(n, &now) == nil && l.Hard > now.Max {
+			b.try("prlimit64", zero, nsinit.Int(n), structBytes(unix.Rlimit{Cur: now.Cur, Max: l.Hard}), zero)
+		}
+	}
 }
 
 // makesNodes reports whether devices are made: by those who may, in a /dev of

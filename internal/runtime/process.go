@@ -39,7 +39,7 @@ type launch struct {
 func (st *start) launch() launch {
 	return launch{
 		Process: st.Spec.Process, proc: st.proc, filters: st.Filters,
-		denied: st.ns.rootless(), seen: st.ns.join[specs.PIDNamespace] != "",
+		denied: st.confined(), seen: st.ns.join[specs.PIDNamespace] != "",
 	}
 }
 
@@ -197,7 +197,7 @@ func (b *builder) groups(l launch) {
 		list = binary.NativeEndian.AppendUint32(list, g)
 	}
 	b.do("set supplementary groups", "setgroups", nsinit.Int(len(extra)), nsinit.Bytes(list))
-	if l.denied && len(extra) == 0 {
+	if l.denied {
 		b.allow(0, unix.EPERM)
 	}
 	b.do("become group "+strconv.Itoa(gid), "setresgid", nsinit.Int(gid), nsinit.Int(gid), nsinit.Int(gid))
