@@ -115,6 +115,7 @@ func (b *builder) chdir(dir string) {
 	b.saying(what)
 	b.allow(2, unix.EACCES, unix.EPERM, unix.ENOSYS) // the last two are a filter's, at the second time
 	b.do(what, "fchdir", nsinit.Ref(at))
+	b.allow(0, unix.EPERM, unix.ENOSYS)
 	b.closeReg(at)
 	b.next--
 }
