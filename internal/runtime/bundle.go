@@ -209,7 +209,6 @@ func CompileBundleExec(e BundleExec) (*Compiled, error) {
 		Process: e.Process, proc: x.proc, denied: x.rootless || nested(), oci: true, filters: e.Filters, flags: e.FilterFlags,
 		listener: e.Listener, keep: e.PreserveFDs, clone: x.clone, exec: true, jump: e.Trampoline,
 		seen: !x.rootless || c.Namespaces&unix.CLONE_NEWPID == 0,
-		seen: !x.rootless || c.Namespaces&unix.CLONE_NEWPID == 0,
 	})
 	return c.finish(x.builder, nil)
 }
