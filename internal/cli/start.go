@@ -31,9 +31,6 @@ func (a *app) startCommand() *cobra.Command {
 		if !*attach && !*stdin {
 			return a.eachOf(args, true, func(name string) error {
 				_, err := e.ContainerStart(c.Context(), name, engine.StartOptions{Warn: a.warn})
-				if errors.Is(err, engine.ErrConflict) {
-					return nil // it runs already
-				}
 				return plainCode(err)
 			})
 		}
