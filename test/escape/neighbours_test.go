@@ -198,3 +198,24 @@ func leftOver(w *world) {
 		syscall.Kill(pid, syscall.SIGKILL)
 	}
 }
+
+// memoryCalls: what is allowed on purpose. ptrace and process_vm_readv are, inside
+// the container; memory policies with the capability that Docker asks for.
+//
+// Fails without the seccomp profile of the container's own capabilities
+// (seccomp.Default).
+func memoryCalls(w *world) {
+	img := w.image(nil)
+	for _, c := range []struct {
+		args []string
+		want string
+	}{
+		{nil, "process_vm_readv true\nget_mempolicy false\nptrace true\n"},
+		{[]string{"--cap-add", "SYS_NICE"}, "process_vm_readv true\nget_mempolicy true\nptrace true\n"},
+	} {
+		args := append(append([]string{"run", "--rm"}, c.args...), img, "sh", "-c", "agent memory; true")
+		if r := w.run(args...); r.Out != c.want {
+			w.Errorf("%v: %q, want %q: %s", c.args, r.Out, c.want, r.Err)
+		}
+	}
+}

@@ -11,7 +11,7 @@ import (
 
 func main() {
 	if len(os.Args) < 2 {
-		fmt.Fprintln(os.Stderr, "usage: agent swap|ambush|watch|reach|fds|sockets|freeze|sleep …")
+		fmt.Fprintln(os.Stderr, "usage: agent swap|ambush|watch|reach|fds|sockets|memory|freeze|sleep …")
 		os.Exit(2)
 	}
 	args := os.Args[2:]
@@ -28,6 +28,8 @@ func main() {
 		descriptors()
 	case "sockets":
 		sockets()
+	case "memory":
+		memory()
 	case "freeze":
 		freeze()
 	case "sleep":
