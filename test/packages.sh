@@ -18,6 +18,7 @@ containerd         containerd       another one
 runc               runc             the runtime to compare with
 crun               crun             the fastest one
 linux.uml          user-mode-linux  a kernel with cgroup version 2, and one with AppArmor
+dbus-daemon        dbus-daemon      a real bus, for the messages to systemd
 apparmor_parser    apparmor         loads the AppArmor profile into that
 '
 

@@ -24,7 +24,7 @@ var rooms = map[string][]string{
 	},
 	"internal/oci": { // runc's command line, on the same start as the engine's
 		"internal/runtime", "internal/nsinit", // nsinit: hooks inside the container's namespaces
-		"internal/seccomp", "internal/cgroup", "internal/state", "internal/sys",
+		"internal/seccomp", "internal/cgroup", "internal/systemd", "internal/state", "internal/sys",
 	},
 	"internal/cli/opts":     {"internal/registry/ref"},
 	"internal/cli/format":   {},
@@ -85,6 +85,7 @@ var rooms = map[string][]string{
 	"internal/registry/platform": {},
 	"internal/cgroup":            {"internal/sys"},
 	"internal/lsm":               {},
+	"internal/systemd":           {"internal/cgroup"}, // limits in systemd's words, and the group that it has made
 	"internal/hello":             {},
 	"internal/health":            {},
 	"internal/logs":              {},
@@ -145,6 +146,7 @@ var guests = map[string]guest{
 			"internal/seccomp",
 			"internal/shim",
 			"internal/spec",
+			"internal/systemd",
 			"internal/state",
 			"internal/sys",
 			"internal/transfer",

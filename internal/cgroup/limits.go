@@ -188,7 +188,7 @@ func (l Limits) cpuSettings(v2 bool) []setting {
 	}
 	if l.CPUShares > 0 {
 		if v2 {
-			out = append(out, set(cpu, "--cpu-shares", "cpu.weight", itoa(weightOfShares(l.CPUShares))))
+			out = append(out, set(cpu, "--cpu-shares", "cpu.weight", itoa(WeightOfShares(l.CPUShares))))
 		} else {
 			out = append(out, set(cpu, "--cpu-shares", "cpu.shares", itoa(l.CPUShares)))
 		}
@@ -257,10 +257,10 @@ func (l Limits) blkioSettings(v2 bool) []setting {
 	return out
 }
 
-// weightOfShares turns a weight of version 1 (2 to 262144, usually 1024) into
+// WeightOfShares turns a weight of version 1 (2 to 262144, usually 1024) into
 // one of version 2 (1 to 10000, usually 100). The curve is the one OCI runtimes
 // agreed on: it hits both ends and the usual values.
-func weightOfShares(shares int64) int64 {
+func WeightOfShares(shares int64) int64 {
 	if shares <= 2 {
 		return 1
 	}

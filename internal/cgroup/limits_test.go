@@ -87,13 +87,13 @@ func TestSettings(t *testing.T) {
 
 func TestWeights(t *testing.T) {
 	for shares, want := range map[int64]int64{0: 1, 2: 1, 1024: 100, 262144: 10000, 1 << 40: 10000} {
-		if got := weightOfShares(shares); got != want {
+		if got := WeightOfShares(shares); got != want {
 			t.Errorf("%d shares: weight %d, want %d", shares, got, want)
 		}
 	}
 	last := int64(0)
 	for shares := int64(2); shares <= 262144; shares += 37 {
-		w := weightOfShares(shares)
+		w := WeightOfShares(shares)
 		if w < last || w < 1 || w > 10000 {
 			t.Fatalf("%d shares: weight %d after %d", shares, w, last)
 		}

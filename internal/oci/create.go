@@ -196,9 +196,11 @@ func (m *maker) fill() (err error) {
 
 // build makes all but the folder.
 func (m *maker) build(wait bool) (err error) {
-	if err := m.prepareGroup(m.c, m.spec); err != nil {
+	release, err := m.prepareGroup(m.c, m.spec)
+	if err != nil {
 		return err
 	}
+	defer release()
 	if m.c.Rdt, err = makeRdt(m.c.ID, m.spec); err != nil {
 		return err
 	}

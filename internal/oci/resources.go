@@ -8,6 +8,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 
 	"berth/internal/cgroup"
+	"berth/internal/systemd"
 )
 
 // limitsOf translates the resources of a configuration. What it does not
@@ -145,11 +146,13 @@ func deviceRules(rules []specs.LinuxDeviceCgroup) ([]cgroup.Device, error) {
 	return out, nil
 }
 
-// prepareGroup makes the container's control group and writes its limits.
-func (a *app) prepareGroup(c *container, s *specs.Spec) error {
+// prepareGroup makes the container's control group and writes its limits. What
+// it returns is called when the container's process is in there.
+func (a *app) prepareGroup(c *container, s *specs.Spec) (release func(), err error) {
+	release = func() {}
 	facts, err := a.facts()
 	if err != nil {
-		return err
+		return release, err
 	}
 	var l cgroup.Limits
 	if s.Linux != nil && s.Linux.Resources != nil {
@@ -158,7 +161,7 @@ func (a *app) prepareGroup(c *container, s *specs.Spec) error {
 		l, err = limitsOf(&specs.LinuxResources{})
 	}
 	if err != nil {
-		return err
+		return release, err
 	}
 	if facts.UID != 0 || nested() {
 		l.Devices = nil // an account cannot make nodes, and nobody lets it guard them
@@ -167,16 +170,19 @@ func (a *app) prepareGroup(c *container, s *specs.Spec) error {
 	if a.systemd {
 		var slice, prefix, name string
 		if slice, prefix, name, err = systemdPath(cgroupsPath(s, ""), c.ID); err != nil {
-			return err
+			return release, err
 		}
-		err = fmt.Errorf("no systemd here to ask for %s in %s (%s)", name, slice, prefix)
+		var scope *systemd.Scope
+		if scope, warnings, err = systemd.Prepare(slice, prefix, name, l, facts); err == nil {
+			c.Group, c.Unit, release = scope.Group, scope.Unit, scope.Release
+		}
 	} else {
 		c.Group, warnings, err = cgroup.PrepareAt(cgroupsPath(s, c.ID), l, facts)
 	}
 	for _, w := range warnings {
 		a.log.warningf("%s", w)
 	}
-	return err
+	return release, err
 }
 
 // facts looks at the machine. An account that is not root has what it was

@@ -9,6 +9,8 @@ import (
 	"strconv"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
+
+	"berth/internal/systemd"
 )
 
 func updateVerb() *verb {
@@ -120,6 +122,11 @@ func (a *app) update(id string, r *specs.LinuxResources, l3, bandwidth string) e
 	facts, err := a.facts()
 	if err != nil {
 		return err
+	}
+	if c.Unit != "" {
+		if err := systemd.Update(c.Unit, limits, facts); err != nil {
+			return err
+		}
 	}
 	warnings, err := c.Group.Update(limits, facts)
 	for _, w := range warnings {
