@@ -33,6 +33,7 @@ type verb struct {
 	words    string // after the options, for help
 	min, max int    // how many of them; max < 0: any number
 	first    bool   // options end at the first word
+	raw      bool   // run gets the arguments as they are
 	help     string
 	options  options
 	run      func(a *app, words []string) error
@@ -135,6 +136,9 @@ func (a *app) main(args []string) error {
 
 // do parses a verb's own options and runs it.
 func (a *app) do(v *verb, args []string) error {
+	if v.raw {
+		return v.run(a, args)
+	}
 	help := false
 	v.options.toggle(&help, "help,h", "show help")
 	words, err := v.options.parse(args, !v.first)
@@ -189,7 +193,7 @@ func find(name string) *verb {
 
 // unsupported answers for what needs CRIU: a program that dumps processes.
 func unsupported(name string) *verb {
-	v := &verb{name: name, words: "<container-id>", max: -1, first: true, help: "not supported"}
+	v := &verb{name: name, words: "<container-id>", raw: true, help: "not supported"}
 	v.run = func(a *app, words []string) error {
 		return fmt.Errorf("%s is not supported: %s does not work with CRIU", name, a.name)
 	}

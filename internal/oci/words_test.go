@@ -321,3 +321,13 @@ func TestNumbers(t *testing.T) {
 		}
 	}
 }
+
+// TestUnsupported: whatever the options are, the answer is the same.
+func TestUnsupported(t *testing.T) {
+	a := &app{name: "runc"}
+	for _, name := range []string{"checkpoint", "restore"} {
+		if err := a.do(find(name), []string{"--image-path", "x", "c"}); err == nil || !strings.HasPrefix(err.Error(), name+" is not supported") {
+			t.Errorf("%s: %v", name, err)
+		}
+	}
+}
