@@ -38,18 +38,18 @@ func Open(dir string, o Options) (*Writer, error) {
 	if err != nil {
 		return nil, err
 	}
-	if o.Buffer > 0 {
-		to = newQueue(to, o.Buffer)
-	}
 	return &Writer{to: to}, nil
 }
+
+// open opens the driver; a queue is before what may be slow, not before a copy.
 
 func open(dir string, o Options) (driver, error) {
 	var to driver
 	var err error
 	switch o.Driver {
 	case "", JSONFile, Local:
-		return openFile(dir, o)
+		to, err = openFile(dir, o)
+		o.NoCopy = true // it is one
 	case SyslogD:
 		to, err = openSyslog(o)
 	case Journald:
@@ -57,8 +57,14 @@ func open(dir string, o Options) (driver, error) {
 	default:
 		return nil, errors.New("no log driver named " + o.Driver)
 	}
-	if err != nil || o.NoCopy {
-		return to, err
+	if err != nil {
+		return nil, err
+	}
+	if o.Buffer > 0 {
+		to = newQueue(to, o.Buffer)
+	}
+	if o.NoCopy {
+		return to, nil
 	}
 	f, err := openFile(dir, o)
 	if err != nil {
