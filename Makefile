@@ -2,7 +2,7 @@
 # make test   everything: vet, unit tests, scripts, tutorial, kills (as root)
 SHELL   := /bin/sh
 VERSION := $(shell git describe --tags --always --dirty 2>/dev/null || echo unknown)
-LDFLAGS := -s -w -X berth/internal/engine.buildVersion=$(VERSION)
+LDFLAGS := -s -w -X berth/internal/version.buildVersion=$(VERSION)
 GO      ?= go
 
 export CGO_ENABLED = 0

@@ -14,10 +14,10 @@ import (
 	"path/filepath"
 
 	"berth/internal/cli"
-	"berth/internal/engine"
 	"berth/internal/hello"
 	"berth/internal/oci"
 	"berth/internal/transfer"
+	"berth/internal/version"
 )
 
 func main() {
@@ -34,7 +34,7 @@ func main() {
 		os.Exit(hello.Main())
 	}
 	if name, args, ok := oci.Called(os.Args); ok {
-		version := func() string { return engine.Version().Version }
+		version := func() string { return version.Get().Version }
 		os.Exit(oci.Main(name, args, oci.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Version: version}))
 	}
 	os.Exit(cli.Main(context.Background(), os.Args, cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}))

@@ -15,10 +15,13 @@ import (
 )
 
 const (
-	maxFileLines      = 600
-	maxFuncLines      = 60
-	maxPackageLines   = 5000
-	maxPrivilegeLines = 6600 // shim, runtime and nsinit together: one evening's reading
+	maxFileLines    = 600
+	maxFuncLines    = 60
+	maxPackageLines = 5000
+	// What runs beside a container, and in it before its program: one
+	// evening's reading. The compiler of what nsinit carries out, runtime,
+	// works before that, in the command, and is a package like any other.
+	maxPrivilegeLines = 4000
 )
 
 // longFunctions may pass maxFuncLines: room.function with the reason.
@@ -127,11 +130,11 @@ func TestSizes(t *testing.T) {
 			t.Errorf("%s has %d lines, %d are allowed", room, n, maxPackageLines)
 		}
 	}
-	privileged := lines["internal/shim"] + lines["internal/runtime"] + lines["internal/nsinit"]
+	privileged := lines["internal/shim"] + lines["internal/nsinit"]
 	if privileged > maxPrivilegeLines {
-		t.Errorf("shim, runtime and nsinit have %d lines together, %d are allowed", privileged, maxPrivilegeLines)
+		t.Errorf("shim and nsinit have %d lines together, %d are allowed", privileged, maxPrivilegeLines)
 	}
-	t.Logf("shim, runtime and nsinit: %d lines", privileged)
+	t.Logf("shim and nsinit: %d lines", privileged)
 }
 
 func TestForbiddenCalls(t *testing.T) {

@@ -13,11 +13,12 @@ import (
 // or along an arrow of its row.
 var rooms = map[string][]string{
 	// faces
-	"cmd/berth":        {"internal/cli", "internal/oci", "internal/engine", "internal/hello", "internal/transfer", "internal/shim", "internal/remote", "internal/remote/serve"}, // the last three without embedded stages
+	"cmd/berth":        {"internal/cli", "internal/oci", "internal/version", "internal/hello", "internal/transfer", "internal/shim", "internal/remote", "internal/remote/serve"}, // the last three without embedded stages
 	"cmd/berth-shim":   {"internal/shim"},
 	"cmd/berth-remote": {"internal/remote/serve"},
 	"internal/cli": {
 		"internal/cli/opts", "internal/cli/format", "internal/cli/rows", "internal/cli/progress", "internal/cli/term",
+		"internal/version",
 		"internal/engine", "internal/remote", // nouns; not pull: that links net/http
 		"internal/registry/ref", // the grammar of image names, no network
 		"internal/state", "internal/sys",
@@ -49,6 +50,8 @@ var rooms = map[string][]string{
 		"internal/engine", "internal/store", "internal/layer", "internal/state",
 	},
 	"internal/engine": {
+		"internal/foreign", // containers in the hands of another runtime
+		"internal/version",
 		"internal/roster",    // the containers' records, found, read and listed
 		"internal/resources", // limits and use, between Docker's words and the control groups
 		"internal/shim", "internal/runtime", "internal/nsinit",
@@ -68,7 +71,7 @@ var rooms = map[string][]string{
 	"internal/roster": {"internal/health", "internal/shim", "internal/filter", "internal/state"}, // shim: the status it writes
 
 	// processes
-	"internal/shim":    {"internal/nsinit", "internal/cgroup", "internal/health", "internal/journal", "internal/logs", "internal/state", "internal/sys"},
+	"internal/shim":    {"internal/nsinit", "internal/foreign", "internal/cgroup", "internal/health", "internal/journal", "internal/logs", "internal/state", "internal/sys"},
 	"internal/foreign": {"internal/nsinit", "internal/sys"}, // another runtime is entered by a program of ours
 	"internal/runtime": {"internal/nsinit", "internal/sys"},
 	"internal/nsinit":  {"internal/sys"},
@@ -102,6 +105,8 @@ var rooms = map[string][]string{
 	"internal/config":            {"internal/host"},
 	"internal/host":              {"internal/sys"},
 	"internal/journal":           {"internal/state"},
+
+	"internal/version": {"internal/host"},
 
 	// floor
 	"internal/state": {"internal/sys"},
@@ -202,7 +207,7 @@ var guests = map[string]guest{
 // shimStage is what runs beside and inside every container. It must start in
 // milliseconds and be readable in one evening, so only the standard library
 // and x/sys come along.
-var shimStage = []string{"internal/shim", "internal/nsinit", "internal/state", "internal/sys", "internal/cgroup", "internal/logs", "internal/journal", "internal/health"}
+var shimStage = []string{"internal/shim", "internal/nsinit", "internal/state", "internal/sys", "internal/cgroup", "internal/logs", "internal/journal", "internal/health", "internal/foreign"}
 
 type pkg struct {
 	ImportPath string

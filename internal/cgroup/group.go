@@ -325,3 +325,10 @@ func (g *Group) ByTree() map[string]string {
 	}
 	return m
 }
+
+// Below returns the path of a group's directory from its mount on, as another
+// runtime wants to have it, or nothing.
+func (f Facts) Below(dir string) string {
+	rel, _ := f.relative(dir)
+	return rel
+}

@@ -13,6 +13,7 @@ import (
 
 	"berth/internal/engine"
 	"berth/internal/remote"
+	"berth/internal/version"
 )
 
 // Env is what a command sees of the process it runs in.
@@ -79,7 +80,7 @@ func (a *app) open() (*engine.Engine, error) {
 // openToPull opens the engine for a command that may need an image which is
 // not here.
 func (a *app) openToPull() (*engine.Engine, error) {
-	p := remote.New(remote.Request{Program: a.name, Version: engine.Version().Version, DockerConfig: a.set.configDir})
+	p := remote.New(remote.Request{Program: a.name, Version: version.Get().Version, DockerConfig: a.set.configDir})
 	return engine.Open(engine.Options{Root: a.set.root, Later: a.later, Remote: p})
 }
 

@@ -11,7 +11,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth/internal/cli/format"
-	"berth/internal/engine"
+	"berth/internal/version"
 )
 
 // infoCommand is info.
@@ -61,7 +61,7 @@ type clientInfo struct {
 }
 
 func (a *app) clientInfo() *clientInfo {
-	return &clientInfo{Debug: a.set.debug, clientVersion: a.versions(engine.Version()).Client, Plugins: []string{}}
+	return &clientInfo{Debug: a.set.debug, clientVersion: a.versions(version.Get()).Client, Plugins: []string{}}
 }
 
 // infoText lays the information out as Docker does.

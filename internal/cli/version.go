@@ -9,12 +9,12 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth/internal/cli/format"
-	"berth/internal/engine"
+	"berth/internal/version"
 )
 
 // printVersion is the short form, which scripts read.
 func (a *app) printVersion() {
-	v := engine.Version()
+	v := version.Get()
 	if v.GitCommit == "" {
 		v.GitCommit = "unknown"
 	}
@@ -49,7 +49,7 @@ func (a *app) versionCommand() *cobra.Command {
 	c := &cobra.Command{Use: "version [OPTIONS]", Args: noArgs}
 	layout := inspectFlag(c.Flags())
 	c.RunE = func(c *cobra.Command, args []string) error {
-		v := a.versions(engine.Version())
+		v := a.versions(version.Get())
 		if *layout == "" {
 			return a.println(versionText(v))
 		}
@@ -61,7 +61,7 @@ func (a *app) versionCommand() *cobra.Command {
 	return c
 }
 
-func (a *app) versions(v engine.VersionInfo) versions {
+func (a *app) versions(v version.Info) versions {
 	own := v.Version
 	if a.name == "docker" {
 		own = v.DockerVersion

@@ -10,6 +10,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/internal/cgroup"
+	"berth/internal/foreign"
 	"berth/internal/roster"
 	"berth/internal/shim"
 	"berth/internal/state"
@@ -34,6 +35,8 @@ type bundle struct {
 	V          int           `json:"v"`
 	Namespaces uint64        `json:"namespaces"` // CLONE_NEW* flags of those that differ from ours
 	Group      *cgroup.Group `json:"cgroup,omitempty"`
+	// Other is the runtime that has the container instead of our own.
+	Other *foreign.Runtime `json:"other,omitempty"`
 
 	spec *specs.Spec
 }
@@ -49,6 +52,7 @@ const (
 	workDir      = "work"
 	rootfsDir    = "rootfs"
 	lockFile     = "lock"
+	otherDir     = "bundle" // for another runtime
 )
 
 // Drivers of the container's root file system.

@@ -67,6 +67,11 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 			return nil, nil, &Error{Kind: ErrInvalid, Text: err.Error()}
 		}
 	}
+	if path, _, err := e.otherRuntime(hc.Runtime); err != nil {
+		return nil, nil, err
+	} else if strings.Contains(hc.Runtime, "/") {
+		hc.Runtime = path // wherever it is started from
+	}
 	if err := spec.Validate(&cfg, &hc); err != nil {
 		return nil, nil, &Error{Kind: ErrInvalid, Text: err.Error()}
 	}

@@ -92,6 +92,9 @@ func (e *Engine) execProgram(r *record, b *bundle, in spec.Input, opt ExecOption
 	if err != nil {
 		return nil, &Error{Kind: ErrInvalid, Text: err.Error()}
 	}
+	if b.Other != nil {
+		return otherExec(b, p)
+	}
 	filters := [][]byte(nil)
 	if !opt.Privileged {
 		if filters, err = e.filters(r, p, in.Host); err != nil {

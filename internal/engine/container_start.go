@@ -16,6 +16,7 @@ import (
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
+	"berth/internal/foreign"
 	"berth/internal/layer"
 	"berth/internal/nsinit"
 	crt "berth/internal/runtime"
@@ -196,7 +197,12 @@ func (e *Engine) plan(r *record, opt StartOptions) (*shim.Plan, *bundle, error) 
 		s.Process.ConsoleSize = &specs.Box{Height: opt.ConsoleSize[0], Width: opt.ConsoleSize[1]}
 	}
 	b.spec, b.Namespaces = s, crt.ExecNamespaces(s)
-	prog, err := e.compile(r, in, b)
+	var prog *nsinit.Program
+	if foreign.Ordinary(r.HostConfig.Runtime) {
+		prog, err = e.compile(r, in, b)
+	} else {
+		err = e.otherPlan(r, in, b)
+	}
 	if err != nil {
 		return nil, b, err
 	}
@@ -263,7 +269,7 @@ func (e *Engine) shimPlan(r *record, prog *nsinit.Program, b *bundle, opt StartO
 		Namespaces: b.Namespaces, Tty: r.Config.Tty, OpenStdin: r.Config.OpenStdin, StdinOnce: r.Config.StdinOnce,
 		Restart:    *restartPolicy(r.HostConfig),
 		AutoRemove: r.HostConfig.AutoRemove, StopSignal: stopSignal(r), Cgroup: b.Group, Log: log,
-		Attach: opt.Attach, Stdin: opt.Stdin, Attributes: eventAttributes(r),
+		Attach: opt.Attach, Stdin: opt.Stdin, Attributes: eventAttributes(r), Other: b.Other,
 	}
 	if p.AutoRemove {
 		p.Volumes = r.Anonymous
@@ -321,20 +327,23 @@ func (e *Engine) launchShim() (*shim.Conn, error) {
 }
 
 // shimProgram returns the path of the program for the shim: sealed against
-// being written from inside a container where root in the container is root.
-// Another account's shims are safe by not being dumpable (see nsinit).
+// being written from inside a container.
 func (e *Engine) shimProgram() (path string, done func()) {
 	exe := stage.Shim(e.dir)
+	f, err := e.seal(exe)
+	if err != nil {
+		return exe, func() {} // no overlay here, or no user namespace: then the start says so
+	}
+	return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())), func() { f.Close() }
+}
+
+func (e *Engine) seal(exe string) (*os.File, error) {
 	if e.host.Rootless {
-		return exe, func() {}
+		return crt.SealedForUser(exe)
 	}
 	empty := e.dir.Path("empty")
 	os.Mkdir(empty, 0o700)
-	f, err := sys.Sealed(exe, empty)
-	if err != nil {
-		return exe, func() {} // no overlay here
-	}
-	return "/proc/self/fd/" + strconv.Itoa(int(f.Fd())), func() { f.Close() }
+	return sys.Sealed(exe, empty)
 }
 
 // untilPhase waits until a container is in one of the phases.

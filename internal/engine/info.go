@@ -19,6 +19,7 @@ import (
 	"berth/internal/cgroup"
 	"berth/internal/config"
 	"berth/internal/logs/logopt"
+	"berth/internal/version"
 	"berth/internal/volume"
 )
 
@@ -43,7 +44,7 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 		HTTPProxy:     proxy("HTTP_PROXY"),
 		HTTPSProxy:    proxy("HTTPS_PROXY"),
 		NoProxy:       firstEnv("NO_PROXY"),
-		ServerVersion: DockerVersion,
+		ServerVersion: version.Docker,
 		Runtimes:      runtimes(), DefaultRuntime: runtimeName, InitBinary: runtimeName,
 		Swarm:           swarm.Info{LocalNodeState: swarm.LocalNodeStateInactive},
 		SecurityOptions: e.securityOptions(), CDISpecDirs: []string{},

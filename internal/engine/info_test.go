@@ -4,9 +4,10 @@ import (
 	"encoding/json"
 	"path/filepath"
 	"reflect"
-	"runtime/debug"
 	"strings"
 	"testing"
+
+	"berth/internal/version"
 )
 
 func TestInfo(t *testing.T) {
@@ -24,7 +25,7 @@ func TestInfo(t *testing.T) {
 	if in.Containers != 1 || in.ContainersStopped != 1 || in.Images != 0 || in.Driver != "copy" || in.DockerRootDir != root {
 		t.Errorf("%+v", in)
 	}
-	if in.ServerVersion != DockerVersion || in.OSType != "linux" || in.OperatingSystem == "" || in.KernelVersion == "" || in.NCPU < 1 || in.MemTotal < 1 {
+	if in.ServerVersion != version.Docker || in.OSType != "linux" || in.OperatingSystem == "" || in.KernelVersion == "" || in.NCPU < 1 || in.MemTotal < 1 {
 		t.Errorf("%+v", in)
 	}
 	if in.Runtimes["nvidia"].Path != "nvidia-container-runtime" || in.DefaultRuntime != "berth" || in.Runtimes["berth"].Path == "" {
@@ -56,27 +57,6 @@ func TestProxy(t *testing.T) {
 		t.Setenv("http_proxy", in)
 		if got := proxy("HTTP_PROXY"); got != want {
 			t.Errorf("%q: %q", in, got)
-		}
-	}
-}
-
-func TestVersion(t *testing.T) {
-	v := Version()
-	if v.Version == "" || v.DockerVersion != "29.0.0" || v.APIVersion != "1.52" || v.GoVersion == "" || v.Os != "linux" || v.KernelVersion == "" {
-		t.Errorf("%+v", v)
-	}
-	bi := &debug.BuildInfo{Main: debug.Module{Version: "v1.2.3"}, Settings: []debug.BuildSetting{
-		{Key: "vcs.revision", Value: "0123456789abcdef"}, {Key: "vcs.time", Value: "2026-01-02T03:04:05Z"}, {Key: "vcs.modified", Value: "true"},
-	}}
-	for _, c := range []struct {
-		linked, module string
-		want           string
-	}{{"", "v1.2.3", "1.2.3"}, {"unknown", "v1.2.3", "1.2.3"}, {"v9-2-gabc", "v1.2.3", "v9-2-gabc"}, {"", "(devel)", ""}} {
-		v := VersionInfo{Version: c.linked}
-		bi.Main.Version = c.module
-		v.fillFrom(bi, true)
-		if v.Version != c.want || v.GitCommit != "0123456-dirty" || v.BuildTime != "2026-01-02T03:04:05Z" {
-			t.Errorf("%+v: %+v", c, v)
 		}
 	}
 }

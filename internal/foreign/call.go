@@ -20,7 +20,6 @@ type call struct {
 	prog    *nsinit.Program // gets to where the runtime shall run
 	regs    map[nsinit.Reg]int
 	streams Streams
-	dir     string // for the files that are exchanged
 	passed  []*os.File
 }
 
@@ -31,9 +30,7 @@ const complaintsSize = 4 << 10
 func (r *Runtime) run(c *call, verb string, args ...string) error {
 	log := filepath.Join(r.Bundle, logFile)
 	os.Remove(log)
-	argv := append([]string{r.Path}, r.Args...)
-	argv = append(argv, "--root", r.State, "--log", log, "--log-format", "json", verb)
-	argv = append(argv, args...)
+	argv := append(r.command("--log", log, "--log-format", "json", verb), args...)
 	status, complaints, err := r.spawn(c, argv)
 	if err != nil {
 		return fmt.Errorf("cannot run %s: %w", r.Path, err)
@@ -49,6 +46,12 @@ func (r *Runtime) run(c *call, verb string, args ...string) error {
 		text = fmt.Sprintf("ended with code %d", status.ExitStatus())
 	}
 	return &Error{Runtime: r.Path, Verb: verb, Text: text}
+}
+
+// command begins a command line.
+func (r *Runtime) command(more ...string) []string {
+	argv := append([]string{r.Path}, r.Args...)
+	return append(append(argv, "--root", r.State), more...)
 }
 
 // spawn runs argv where the call's program leads to, and reaps it.

@@ -2,7 +2,6 @@ package foreign
 
 import (
 	"bytes"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -124,17 +123,20 @@ func TestLife(t *testing.T) {
 		if mounted(t, "tree") {
 			t.Error("the host sees the container's root file system mounted")
 		}
-		exec, err := json.Marshal(&specs.Process{Args: []string{"sh", "-c", "echo more; exit 3"}, Cwd: "/", Env: []string{"PATH=/bin"}})
+		er, ew, _ := os.Pipe()
+		argv := p.ExecCommand([]string{"--cwd", "/", "--env", "PATH=/bin", "--env", "A=b"}, []string{"sh", "-c", "echo more $A; exit 3"})
+		guest, err := runtime.CompileGuest(unix.CLONE_NEWNS, &specs.Process{}, argv, p.Env)
 		if err != nil {
 			t.Fatal(err)
 		}
-		er, ew, _ := os.Pipe()
-		more, err := p.Exec(p.regs, exec, Streams{Files: [3]*os.File{null, ew, ew}})
+		regs := map[nsinit.Reg]int{nsinit.RegMountNS: p.regs[nsinit.RegMountNS],
+			nsinit.RegStdin: int(null.Fd()), nsinit.RegStdout: int(ew.Fd()), nsinit.RegStderr: int(ew.Fd())}
+		more, err := nsinit.Spawn(guest, regs)
 		ew.Close()
 		if err != nil {
 			t.Fatal(err)
 		}
-		if out, _ := io.ReadAll(er); string(out) != "more\n" {
+		if out, _ := io.ReadAll(er); string(out) != "more b\n" {
 			t.Errorf("the second process said %q", out)
 		}
 		if ws := wait(more.Pid); ws.ExitStatus() != 3 {

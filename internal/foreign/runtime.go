@@ -12,7 +12,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/internal/nsinit"
-	"berth/internal/sys"
 )
 
 // Runtime is one container in the hands of another runtime: plain data, which
@@ -20,7 +19,7 @@ import (
 type Runtime struct {
 	Path   string   `json:"path"`           // of its program
 	Args   []string `json:"args,omitempty"` // ahead of everything else
-	Env    []string `json:"env,omitempty"`
+	Env    []string `json:"env,omitempty"`  // what it sees
 	ID     string   `json:"id"`
 	Bundle string   `json:"bundle"` // absolute: config.json, and the files we exchange
 	State  string   `json:"state"`  // its --root
@@ -33,10 +32,9 @@ type Runtime struct {
 
 // Files in the bundle.
 const (
-	ConfigFile  = "config.json"
-	pidFile     = "pid"
-	logFile     = "runtime.log"
-	processFile = "process.json"
+	ConfigFile = "config.json"
+	pidFile    = "pid"
+	logFile    = "runtime.log"
 )
 
 // Error is what the runtime says about a call that failed.
@@ -100,26 +98,9 @@ func (r *Runtime) Delete(regs map[nsinit.Reg]int) error {
 	return r.run(&call{prog: r.Visit, regs: regs}, "delete", "--force", r.ID)
 }
 
-// Exec runs one more process, given as the JSON of the specification's Process.
-func (r *Runtime) Exec(regs map[nsinit.Reg]int, process []byte, s Streams) (*Process, error) {
-	dir, err := os.MkdirTemp(r.Bundle, "exec-")
-	if err != nil {
-		return nil, err
-	}
-	defer sys.RemoveAll(dir)
-	f := filepath.Join(dir, processFile)
-	if err := create(f, process); err != nil {
-		return nil, err
-	}
-	return r.process(&call{prog: r.Visit, regs: regs, streams: s, dir: dir}, "exec", "--detach", "--process", f)
-}
-
 // process makes a process by a verb that takes --pid-file and --console-socket.
 func (r *Runtime) process(c *call, verb string, args ...string) (*Process, error) {
-	if c.dir == "" {
-		c.dir = r.Bundle
-	}
-	pidPath := filepath.Join(c.dir, pidFile)
+	pidPath := filepath.Join(r.Bundle, pidFile)
 	if err := os.Remove(pidPath); err != nil && !errors.Is(err, os.ErrNotExist) {
 		return nil, err
 	}

@@ -121,27 +121,35 @@ func (s *Set) Load(id string) (*Record, shim.Status, error) {
 // Status reads state.json and corrects it by what is true now: a container
 // whose shim is gone does not run, whatever is written.
 func (s *Set) Status(id string) (shim.Status, error) {
+	st, err := s.stored(id)
+	if err != nil || !Active(st) || st.Shim.Alive() {
+		return st, err
+	}
+	// It may have told the end since, as the last thing that it did.
+	was := st.Shim
+	if st, err = s.stored(id); err != nil || !Active(st) || st.Shim != was {
+		return st, err
+	}
+	st.Phase = shim.Exited
+	st.ExitCode = 128 + int(unix.SIGKILL)
+	st.Error = "its shim was killed, or the machine went down"
+	if fi, err := os.Stat(s.Path(id, shim.StatusFile)); err == nil && st.FinishedAt.IsZero() {
+		st.FinishedAt = fi.ModTime()
+	}
+	return st, nil
+}
+
+// stored is the state as it was last written.
+func (s *Set) stored(id string) (shim.Status, error) {
 	var st shim.Status
-	path := s.Path(id, shim.StatusFile)
-	err := state.ReadJSON(path, &st)
+	err := state.ReadJSON(s.Path(id, shim.StatusFile), &st)
 	if errors.Is(err, fs.ErrNotExist) {
 		if !s.Exists(id) {
 			return st, NoContainer(id)
 		}
 		return shim.Status{Phase: shim.Created}, nil
 	}
-	if err != nil {
-		return st, err
-	}
-	if Active(st) && !st.Shim.Alive() {
-		st.Phase = shim.Exited
-		st.ExitCode = 128 + int(unix.SIGKILL)
-		st.Error = "its shim was killed, or the machine went down"
-		if fi, err := os.Stat(path); err == nil && st.FinishedAt.IsZero() {
-			st.FinishedAt = fi.ModTime()
-		}
-	}
-	return st, nil
+	return st, err
 }
 
 // Active reports whether a container has a shim that looks after it.

@@ -1,6 +1,9 @@
 package runtime
 
 import (
+	"fmt"
+	"path/filepath"
+
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
 
@@ -34,4 +37,34 @@ func CompileVisit(namespaces uint64) (*nsinit.Program, error) {
 	b := newBuilder()
 	b.enterContainer(namespaces)
 	return &nsinit.Program{Ops: b.ops}, b.err
+}
+
+// CompileGuest is a whole program: it enters an enclosure and runs a program of
+// the host's there, on the standard streams of p or at a terminal of the host's.
+func CompileGuest(namespaces uint64, p *specs.Process, argv, env []string) (*nsinit.Program, error) {
+	b := newBuilder()
+	b.enterContainer(namespaces)
+	b.do("start a session", "setsid")
+	if p.Terminal {
+		ptmx, err := filepath.EvalSymlinks("/dev/ptmx")
+		if err != nil {
+			return nil, fmt.Errorf("cannot open a terminal: %w", err)
+		}
+		b.terminalOf(ptmx, p, false)
+		b.takeTerminal()
+	} else {
+		b.stdio()
+	}
+	b.do("close descriptors", nsinit.CallClose, zero)
+	b.deathSignal()
+	b.do("run "+argv[0], "execve", nsinit.Str(argv[0]), nsinit.Vec(argv), nsinit.Vec(env))
+	return &nsinit.Program{Ops: b.ops}, b.err
+}
+
+// EnclosureNamespaces are those an enclosure has, as CLONE_NEW* flags.
+func EnclosureNamespaces(user bool) uint64 {
+	if user {
+		return unix.CLONE_NEWNS | unix.CLONE_NEWUSER
+	}
+	return unix.CLONE_NEWNS
 }

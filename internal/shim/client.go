@@ -18,11 +18,10 @@ var ErrGone = errors.New("the container's shim is gone")
 // container runs. The connection is then a session if the plan says so.
 func (c *Conn) Launch(p *Plan) (Started, error) {
 	err := c.sendJSON(framePlan, p)
-	if err == nil {
-		err = c.sendProgram(p.Program)
-	}
-	if err == nil && p.Health != nil {
-		err = c.sendProgram(p.Health.Program)
+	for _, prog := range p.programs() {
+		if err == nil {
+			err = c.sendProgram(*prog)
+		}
 	}
 	if err != nil {
 		return Started{}, fmt.Errorf("cannot hand the plan to the shim: %w", err)

@@ -56,12 +56,16 @@ type container struct {
 // launch makes the first process and records that it runs.
 func (c *container) launch() error {
 	s := &stdio{hub: c.hub, tty: c.plan.Tty}
-	child, err := spawnWith(c.plan.Program, s, c.plan.OpenStdin, nil)
+	child, err := c.first(s)
 	if err != nil {
 		return err
 	}
 	c.io, c.pid, c.started = s, child.Pid, time.Now()
-	if err := c.holdNamespaces(child.FDs); err != nil {
+	err = c.holdNamespaces(child.FDs)
+	if err == nil {
+		err = c.startOther()
+	}
+	if err != nil {
 		s.drain()
 		abandon(child)
 		return err
@@ -124,19 +128,7 @@ func (s *stdio) takeMaster(child *nsinit.Child) error {
 	last := len(child.FDs) - 1
 	master := child.FDs[last]
 	child.FDs = child.FDs[:last]
-	defer master.Close()
-	if err := checkMaster(master); err != nil {
-		return err
-	}
-	// A descriptor that does not block from the start can be closed while
-	// somebody reads from it.
-	fd, err := unix.FcntlInt(master.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return os.NewSyscallError("fcntl", err)
-	}
-	unix.SetNonblock(fd, true)
-	s.terminal(os.NewFile(uintptr(fd), "ptmx"))
-	return nil
+	return s.accept(master)
 }
 
 // abandon ends a process that cannot be looked after.
@@ -257,6 +249,9 @@ func (c *container) ended() bool {
 	c.still.resume(true) // what starts next shall not stand still
 	c.io.drain()
 	c.log.End()
+	if c.plan.Other != nil {
+		c.plan.Other.Delete(c.enclosure())
+	}
 	c.closeNamespaces()
 	c.status.FinishedAt = time.Now()
 	c.status.Init = state.Owner{}
@@ -331,7 +326,7 @@ func (c *container) stop(sig, timeout int) {
 	if !c.alive() {
 		return
 	}
-	unix.Kill(c.pid, unix.Signal(sig))
+	c.kill(unix.Signal(sig))
 	if c.status.Phase == Paused {
 		c.goOn()
 	}

@@ -89,10 +89,12 @@ func readPlan(control *Conn) (*Plan, error) {
 	if err := json.Unmarshal(p, plan); err != nil {
 		return nil, err
 	}
-	if plan.Program, err = control.receiveProgram(); err == nil && plan.Health != nil {
-		plan.Health.Program, err = control.receiveProgram()
+	for _, prog := range plan.programs() {
+		if *prog, err = control.receiveProgram(); err != nil {
+			return nil, err
+		}
 	}
-	return plan, err
+	return plan, nil
 }
 
 // newContainer enters the container's folder and opens the log and the socket.

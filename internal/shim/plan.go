@@ -4,6 +4,7 @@ import (
 	"time"
 
 	"berth/internal/cgroup"
+	"berth/internal/foreign"
 	"berth/internal/health"
 	"berth/internal/logs"
 	"berth/internal/nsinit"
@@ -27,12 +28,27 @@ type Plan struct {
 	StopSignal int             `json:"stopSignal"`
 	Cgroup     *cgroup.Group   `json:"cgroup,omitempty"`
 	Log        logs.Options    `json:"log"`
-	Health     *Health         `json:"health,omitempty"` // its program follows the plan's in a frame of its own
+	// Other is another runtime that has the container. It has two programs,
+	// which follow in the place of the plan's own.
+	Other  *foreign.Runtime `json:"other,omitempty"`
+	Health *Health          `json:"health,omitempty"` // its program follows the plan's in a frame of its own
 	// Attributes describe the container in events: image, name, labels.
 	Attributes map[string]string `json:"attributes,omitempty"`
 	// Attach makes the control connection a client from the first byte.
 	Attach bool `json:"attach,omitempty"`
 	Stdin  bool `json:"stdin,omitempty"` // the client sends standard input
+}
+
+// programs are those that follow the plan, each in a frame, in this order.
+func (p *Plan) programs() []**nsinit.Program {
+	list := []**nsinit.Program{&p.Program}
+	if p.Other != nil {
+		list = []**nsinit.Program{&p.Other.Enclose, &p.Other.Visit}
+	}
+	if p.Health != nil {
+		list = append(list, &p.Health.Program)
+	}
+	return list
 }
 
 // RestartPolicy is Docker's.

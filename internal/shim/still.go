@@ -16,11 +16,11 @@ type stillness struct {
 	mu     sync.Mutex
 	held   int
 	paused bool
-	frozen *cgroup.Group
+	frozen freezer
 }
 
 // stop counts a reason to stand still; freezing takes a while only at the first.
-func (s *stillness) stop(g *cgroup.Group, pause bool) error {
+func (s *stillness) stop(g freezer, pause bool) error {
 	s.mu.Lock()
 	defer s.mu.Unlock()
 	if g == nil {
@@ -63,11 +63,11 @@ func (s *stillness) resume(pause bool) error {
 // that it goes on whatever becomes of the client.
 func (c *container) hold(conn *Conn) {
 	defer conn.Close()
-	var g *cgroup.Group
+	var g freezer
 	var err error
 	pid := 0
 	c.call(func() {
-		if g, pid = c.plan.Cgroup, c.pid; !c.alive() {
+		if g, pid = c.freezer(), c.pid; !c.alive() {
 			err = c.notRunning()
 		}
 	})
@@ -90,11 +90,11 @@ func (c *container) hold(conn *Conn) {
 func (c *container) pause(conn *Conn) {
 	c.pausing.Lock()
 	defer c.pausing.Unlock()
-	var g *cgroup.Group
+	var g freezer
 	var err error
 	var exited chan struct{}
 	c.call(func() {
-		switch g, exited = c.plan.Cgroup, c.exited; {
+		switch g, exited = c.freezer(), c.exited; {
 		case c.status.Phase == Paused:
 			err = &Failure{Message: "Container " + c.plan.Name + " is already paused"}
 		case !c.alive():
@@ -172,7 +172,7 @@ func (c *container) signal(sig unix.Signal) {
 	if !c.alive() {
 		return
 	}
-	unix.Kill(c.pid, sig)
+	c.kill(sig)
 	if c.status.Phase == Paused && (sig == unix.SIGKILL || int(sig) == c.plan.StopSignal) {
 		c.goOn()
 	}

@@ -261,14 +261,12 @@ func (s *stdio) resize(height, width uint16) {
 // terminal is one: a hostile /dev/pts could hold anything.
 func checkMaster(f *os.File) error {
 	var st unix.Stat_t
-	var fs unix.Statfs_t
 	if err := unix.Fstat(int(f.Fd()), &st); err != nil {
 		return os.NewSyscallError("fstat", err)
 	}
-	if err := unix.Fstatfs(int(f.Fd()), &fs); err != nil {
-		return os.NewSyscallError("fstatfs", err)
-	}
-	if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(5, 2) || int64(fs.Type) != unix.DEVPTS_SUPER_MAGIC {
+	// Only a master has the number of a slave (ioctl_tty(2)).
+	_, err := unix.IoctlGetInt(int(f.Fd()), unix.TIOCGPTN)
+	if st.Mode&unix.S_IFMT != unix.S_IFCHR || st.Rdev != unix.Mkdev(5, 2) || err != nil {
 		return &Failure{Message: "the container's /dev/pts/ptmx is not a terminal multiplexer"}
 	}
 	return nil

@@ -84,6 +84,9 @@ func (f *Failure) Unwrap() error {
 }
 
 func failureOf(err error) *Failure {
+	if f, ok := err.(*Failure); ok {
+		return f
+	}
 	f := &Failure{Message: err.Error()}
 	if op, ok := err.(*nsinit.OpError); ok {
 		f.Call, f.What, f.Errno = op.Op.Call, op.Op.What, int(op.Errno)

@@ -7,6 +7,9 @@ import (
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/opencontainers/runtime-spec/specs-go"
+
+	"berth/internal/seccomp"
 )
 
 // security is what --security-opt says.
@@ -116,4 +119,28 @@ func SeccompProfile(hc *container.HostConfig, host Host) (string, error) {
 		return SeccompUnconfined, nil
 	}
 	return SeccompDefault, nil
+}
+
+// SeccompSection is the filter of [SeccompProfile] as a section of the
+// specification, for a runtime that compiles it; nil for none.
+func SeccompSection(hc *container.HostConfig, p *specs.Process, host Host) (*specs.LinuxSeccomp, error) {
+	text, err := SeccompProfile(hc, host)
+	if err != nil {
+		return nil, err
+	}
+	profile := seccomp.DefaultProfile()
+	switch text {
+	case SeccompUnconfined:
+		return nil, nil
+	case SeccompDefault:
+	default:
+		if profile, err = seccomp.Parse([]byte(text)); err != nil {
+			return nil, err
+		}
+	}
+	var caps []string
+	if p.Capabilities != nil {
+		caps = p.Capabilities.Bounding
+	}
+	return profile.OCI(host.Arch, caps, seccomp.Kernel{Major: host.Kernel.Major, Minor: host.Kernel.Minor}), nil
 }

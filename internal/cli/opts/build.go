@@ -215,15 +215,13 @@ func (c *Container) buildLife(cfg *container.Config, hc *container.HostConfig) e
 	return c.buildRuntime(hc)
 }
 
-// buildRuntime accepts the names under which scripts ask for the ordinary
-// runtime; berth has only its own.
+// buildRuntime leaves it to the engine to find the runtime of that name.
 func (c *Container) buildRuntime(hc *container.HostConfig) error {
-	switch c.runtime {
-	case "", "runc", "berth", "io.containerd.runc.v2":
-		hc.Runtime = c.runtime
-		return nil
+	if c.runtime == "nvidia" {
+		return NotSupported("--runtime nvidia")
 	}
-	return NotSupported("--runtime " + c.runtime)
+	hc.Runtime = c.runtime
+	return nil
 }
 
 func (c *Container) buildHealth(cfg *container.Config) error {

@@ -1,4 +1,5 @@
-package engine
+// Package version tells which berth this is, and which Docker it behaves like.
+package version
 
 import (
 	"runtime"
@@ -15,13 +16,13 @@ var buildVersion string
 // What berth tells programs that ask for Docker's version, because they compare
 // it with the release that brought what they need.
 const (
-	DockerVersion = "29.0.0"
-	APIVersion    = "1.52"
-	MinAPIVersion = "1.44"
+	Docker = "29.0.0"
+	API    = "1.52"
+	MinAPI = "1.44"
 )
 
-// VersionInfo is what is known of this program.
-type VersionInfo struct {
+// Info is what is known of this program.
+type Info struct {
 	Version       string // berth's own
 	DockerVersion string // the Docker it behaves like
 	APIVersion    string
@@ -34,10 +35,10 @@ type VersionInfo struct {
 	KernelVersion string
 }
 
-// Version describes this program. It reads no file.
-func Version() VersionInfo {
-	v := VersionInfo{
-		Version: buildVersion, DockerVersion: DockerVersion, APIVersion: APIVersion, MinAPIVersion: MinAPIVersion,
+// Get describes this program. It reads no file.
+func Get() Info {
+	v := Info{
+		Version: buildVersion, DockerVersion: Docker, APIVersion: API, MinAPIVersion: MinAPI,
 		GoVersion: runtime.Version(), Os: runtime.GOOS, Arch: runtime.GOARCH,
 		KernelVersion: host.Host{}.KernelVersion(),
 	}
@@ -49,7 +50,7 @@ func Version() VersionInfo {
 }
 
 // fillFrom adds what the go command has noted in the program.
-func (v *VersionInfo) fillFrom(bi *debug.BuildInfo, ok bool) {
+func (v *Info) fillFrom(bi *debug.BuildInfo, ok bool) {
 	if !ok {
 		return
 	}
