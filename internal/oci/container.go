@@ -173,8 +173,12 @@ func (c *container) save() error {
 
 // config reads the configuration as it was when the container was made.
 func (c *container) config() (*specs.Spec, error) {
-	s := new(specs.Spec)
-	if err := state.ReadJSON(c.path(configFile), s); err != nil {
+	data, err := os.ReadFile(c.path(configFile))
+	var s *specs.Spec
+	if err == nil {
+		s, err = parseSpec(data)
+	}
+	if err != nil {
 		return nil, fmt.Errorf("cannot read the configuration of container %s: %w", c.ID, err)
 	}
 	return s, nil

@@ -1,7 +1,6 @@
 package oci
 
 import (
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -112,14 +111,13 @@ func (m *maker) load(id string) error {
 	if _, err := os.Stat(bundle); err != nil {
 		return &os.PathError{Op: "chdir", Path: m.bundle, Err: errors.Unwrap(err)}
 	}
-	m.spec = new(specs.Spec)
 	m.raw, err = os.ReadFile(filepath.Join(bundle, configFile))
 	if errors.Is(err, fs.ErrNotExist) {
 		return errors.New("JSON specification file config.json not found")
 	} else if err != nil {
 		return err
 	}
-	if err := json.Unmarshal(m.raw, m.spec); err != nil {
+	if m.spec, err = parseSpec(m.raw); err != nil {
 		return fmt.Errorf("cannot read config.json: %w", err)
 	}
 	warnings, err := validate(m.spec, os.Geteuid())
