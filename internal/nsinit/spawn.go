@@ -171,11 +171,13 @@ func (t *talk) listen() error {
 }
 
 // last hears whether the trampoline has come through. It is a process of the
-// container's already, which might send anything: it can only fail.
+// container's already, which might send anything: it can only fail. Its maker may
+// tell of it after it has spoken itself.
 func (t *talk) last(op Op) error {
-	var b [8]byte
+	var msg message
+	b := unsafe.Slice((*byte)(unsafe.Pointer(&msg)), unsafe.Sizeof(msg))
 	for {
-		n, err := unix.Read(t.sock, b[:])
+		n, err := unix.Read(t.sock, b)
 		switch {
 		case err == unix.EINTR:
 			continue
@@ -183,8 +185,13 @@ func (t *talk) last(op Op) error {
 			return nil
 		case err != nil:
 			return os.NewSyscallError("read", err)
+		case n == len(b) && msg.kind == msgPid && isChild(int(msg.value)):
+			t.pids = append(t.pids, int(msg.value))
+			continue
+		case n != 8:
+			return errors.New("unexpected message from a starting process")
 		}
-		return &OpError{Op: op, Errno: syscall.Errno(-int64(binary.NativeEndian.Uint64(b[:])) & 0xfff)}
+		return &OpError{Op: op, Errno: syscall.Errno(-int64(binary.NativeEndian.Uint64(b)) & 0xfff)}
 	}
 }
 

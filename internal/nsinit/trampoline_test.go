@@ -30,6 +30,17 @@ func TestTrampoline(t *testing.T) {
 	}
 }
 
+// The process that a clone has made may be through before its maker has told of
+// it.
+func TestTrampolineAfterClone(t *testing.T) {
+	for range 100 {
+		ops := append([]Op{{Call: CallClone, Args: []Arg{Flags(0)}}}, bounce("/bin/sh", "sh", "-c", "exit 7")...)
+		if _, ws, err := spawn(t, &Program{Ops: ops}); err != nil || ws.ExitStatus() != 7 {
+			t.Fatalf("status %v, %v", ws, err)
+		}
+	}
+}
+
 // What execve has to say is heard although it was called by another program.
 func TestTrampolineFails(t *testing.T) {
 	file := filepath.Join(t.TempDir(), "data")
