@@ -44,6 +44,7 @@ type container struct {
 	kills       uint64    // for want of memory, as far as told
 	killsBefore uint64    // at the start
 	execs       sync.WaitGroup
+	brood       brood
 	late        sync.WaitGroup // clients that take their time
 
 	// These are anybody's.
@@ -68,6 +69,7 @@ func (c *container) launch() error {
 	if err != nil {
 		s.drain()
 		abandon(child)
+		c.brood.forget(child.Pid)
 		return err
 	}
 	exited := make(chan struct{})
@@ -82,6 +84,7 @@ func (c *container) launch() error {
 	if err := c.record(); err != nil {
 		s.drain()
 		abandon(child)
+		c.brood.forget(child.Pid)
 		return err
 	}
 	c.happened("start", nil)
@@ -245,8 +248,10 @@ func (c *container) supervise() {
 // more to come.
 func (c *container) ended() bool {
 	c.status.ExitCode = exitCode(wait(c.pid))
+	c.brood.forget(c.pid)
 	c.stopChecks()
 	c.still.resume(true) // what starts next shall not stand still
+	c.brood.end(c.ns[nsinit.RegMountNS])
 	c.io.drain()
 	c.log.End()
 	if c.plan.Other != nil {

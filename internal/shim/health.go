@@ -158,6 +158,7 @@ func (p *probe) spawn() (code int, err error) {
 	p.mu.Unlock()
 	s.start()
 	ws := p.p.wait()
+	p.c.brood.forget(child.Pid)
 	s.drain()
 	return exitCode(ws), nil
 }

@@ -130,6 +130,11 @@ func newContainer(p *Plan) (*container, error) {
 	c.hub = newHub(log, keep, &c.late)
 	c.journal = journal.Open(dir)
 	c.attributes.Store(&p.Attributes)
+	if p.SharedPids && p.Other == nil { // another runtime's processes are its own affair
+		if err := c.brood.adopt(); err != nil {
+			return nil, err
+		}
+	}
 	signal.Notify(c.signals, unix.SIGTERM, unix.SIGINT)
 	return c, c.listen()
 }

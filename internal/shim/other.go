@@ -15,7 +15,10 @@ import (
 // has it wait for startOther.
 func (c *container) first(s *stdio) (*nsinit.Child, error) {
 	if c.plan.Other == nil {
-		return spawnWith(c.plan.Program, s, c.plan.OpenStdin, nil)
+		c.brood.expect()
+		child, err := spawnWith(c.plan.Program, s, c.plan.OpenStdin, nil)
+		c.brood.born(child)
+		return child, err
 	}
 	streams := foreign.Streams{Tty: s.tty}
 	if !s.tty {

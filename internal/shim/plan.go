@@ -16,9 +16,10 @@ type Plan struct {
 	V          int             `json:"v"`
 	ID         string          `json:"id"`
 	Name       string          `json:"name"`
-	Root       string          `json:"root"`       // data root
-	Program    *nsinit.Program `json:"-"`          // follows in a frame of its own
-	Namespaces uint64          `json:"namespaces"` // CLONE_NEW* that an exec joins
+	Root       string          `json:"root"`                 // data root
+	Program    *nsinit.Program `json:"-"`                    // follows in a frame of its own
+	Namespaces uint64          `json:"namespaces"`           // CLONE_NEW* that an exec joins
+	SharedPids bool            `json:"sharedPids,omitempty"` // no pid namespace of its own
 	Tty        bool            `json:"tty,omitempty"`
 	OpenStdin  bool            `json:"openStdin,omitempty"`
 	StdinOnce  bool            `json:"stdinOnce,omitempty"`

@@ -172,6 +172,7 @@ func (c *container) exec(conn *Conn, r Request) {
 	}
 	s.start()
 	ws := p.wait()
+	c.brood.forget(child.Pid)
 	s.drain()
 	if r.ExecID != "" {
 		c.happened("exec_die", map[string]string{"execID": r.ExecID, "exitCode": strconv.Itoa(exitCode(ws))})
@@ -204,6 +205,7 @@ func (c *container) enter(prog *nsinit.Program, s *stdio, stdin bool) (*nsinit.C
 		}
 		if ns, err = c.copyNamespaces(); err == nil {
 			c.execs.Add(1)
+			c.brood.expect()
 		}
 	})
 	if err != nil {
@@ -211,6 +213,7 @@ func (c *container) enter(prog *nsinit.Program, s *stdio, stdin bool) (*nsinit.C
 	}
 	defer closeNamespaces(ns)
 	child, err := spawnWith(prog, s, stdin, ns)
+	c.brood.born(child)
 	if err != nil {
 		c.execs.Done()
 	}
