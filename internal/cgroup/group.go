@@ -238,6 +238,9 @@ func (s setting) write(dir string) error {
 // zero stay as they are. It may add directories to the group, so keep the
 // group again afterwards.
 func (g *Group) Update(l Limits, f Facts) ([]string, error) {
+	if g.Control == nil { // read back from JSON, where an empty one is not written
+		g.Control = map[string]string{}
+	}
 	if len(g.Dirs) == 0 {
 		refused := map[string]string{}
 		for _, c := range l.controllers() {

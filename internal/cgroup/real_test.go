@@ -240,6 +240,7 @@ func TestRealPrepareTakesOverLeftovers(t *testing.T) {
 func TestRealUpdate(t *testing.T) {
 	g := prepare(t, Limits{})
 	f := facts(t)
+	g.Control = nil // as in a group without limits that was read back
 	cmd := inGroup(t, g, "sleep", "60")
 	if err := cmd.Start(); err != nil {
 		t.Fatal(err)

@@ -66,9 +66,6 @@ func (e *Engine) updateRunning(ctx context.Context, _ *state.Tx, r *record, hc *
 	if b.Group == nil {
 		b.Group = &cgroup.Group{}
 	}
-	if b.Group.Control == nil { // an empty one is not written
-		b.Group.Control = map[string]string{}
-	}
 	limits, err := resources.Changed(hc, u)
 	if err != nil {
 		return nil, err
