@@ -55,7 +55,7 @@ func TestValidation(t *testing.T) {
 				freeGroup(t)
 			}
 			out, errs, code := suite.run(t, place, script, v.name)
-			for i := 0; i < 3 && v.racy != "" && len(complaints(out, errs, code)) > 0; i++ {
+			for i := 0; i < 9 && v.racy != "" && len(complaints(out, errs, code)) > 0; i++ {
 				t.Logf("once more: %s", v.racy)
 				out, errs, code = suite.run(t, place, script, v.name)
 			}
