@@ -238,11 +238,11 @@ func (b *builder) setLimit(l specs.POSIXRlimit, n int) {
 
 // itself sets what a process sets of itself in /proc. That is the host's: what
 // a container has in its place cannot redirect it (CVE-2025-52881). In a user
-// namespace of OCI the process must be dumpable for it to be its own; what is
+// namespace the process must be dumpable for it to be its own; what is
 // in the container cannot see it here.
 func (b *builder) itself(l launch) {
 	dumpable := func(n int) {
-		if l.oci && !l.seen {
+		if (l.oci || !l.exec) && !l.seen {
 			b.do("set dumpable", "prctl", nsinit.Int(unix.PR_SET_DUMPABLE), nsinit.Int(n), zero, zero, zero)
 		}
 	}
