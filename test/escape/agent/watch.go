@@ -35,6 +35,11 @@ func watch(args []string) {
 	fmt.Printf("watched %d\n", w.met)
 }
 
+// trampoline is what executes a container's program for `berth oci`: a process
+// of the container's by then, with its rights, of which only the program is to
+// be guarded.
+const trampoline = "/memfd:start"
+
 type watcher struct {
 	what    string // it is after
 	said    map[string]bool
@@ -76,6 +81,9 @@ func (w *watcher) look(pid int) {
 		return
 	}
 	w.met++
+	if err == nil && w.what == "process" && strings.HasPrefix(exe, trampoline) {
+		return
+	}
 	if w.what == "program" {
 		if err != nil {
 			return // on its way in, and perhaps one of ours in a moment
@@ -142,5 +150,5 @@ func (w *watcher) pry(pid int, proc string) {
 // meanwhile, which is fair game.
 func (w *watcher) ours(proc string) bool {
 	exe, err := os.Readlink(proc + "exe")
-	return err == nil && strings.HasPrefix(exe, "/bin/") || os.IsNotExist(err)
+	return err == nil && (strings.HasPrefix(exe, "/bin/") || strings.HasPrefix(exe, trampoline)) || os.IsNotExist(err)
 }
