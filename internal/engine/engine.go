@@ -62,9 +62,3 @@ func Open(opt Options) (*Engine, error) {
 
 // Root returns the data root.
 func (e *Engine) Root() string { return e.dir.Root() }
-
-// Config returns the settings in force.
-func (e *Engine) Config() config.Config { return e.config }
-
-// Host returns what is known of the machine and the account.
-func (e *Engine) Host() host.Host { return e.host }

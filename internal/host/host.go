@@ -32,17 +32,6 @@ func Detect() (Host, error) {
 	return h, nil
 }
 
-// Username returns the account's name, or its number when it has none.
-func (h Host) Username() string {
-	if name := lookupAccount("/etc/passwd", h.UID).name; name != "" {
-		return name
-	}
-	if name := os.Getenv("USER"); name != "" && h.Rootless {
-		return name // an account of LDAP and the like, which no file lists
-	}
-	return strconv.Itoa(h.UID)
-}
-
 // KernelVersion returns the release of the running kernel, such as
 // "6.1.0-18-amd64".
 func (h Host) KernelVersion() string {
