@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/internal/nsinit"
+	"berth/internal/sys"
 )
 
 // call is one call of the runtime's program.
@@ -90,7 +91,7 @@ func (r *Runtime) spawn(c *call, argv []string) (unix.WaitStatus, []byte, error)
 	if ear != nil {
 		complaints, _ = io.ReadAll(io.LimitReader(ear, complaintsSize))
 	}
-	return wait(child.Pid), complaints, nil
+	return sys.Wait(child.Pid), complaints, nil
 }
 
 // withExec completes a program: standard streams, nothing else open, execve.
@@ -103,15 +104,6 @@ func withExec(p *nsinit.Program, argv, env []string) *nsinit.Program {
 		nsinit.Op{Call: nsinit.CallClose, What: "close descriptors"},
 		nsinit.Op{Call: "execve", Args: []nsinit.Arg{nsinit.Str(argv[0]), nsinit.Vec(argv), nsinit.Vec(env)}, What: "run " + argv[0]})
 	return out
-}
-
-func wait(pid int) unix.WaitStatus {
-	var ws unix.WaitStatus
-	for {
-		if _, err := unix.Wait4(pid, &ws, 0, nil); err != unix.EINTR {
-			return ws
-		}
-	}
 }
 
 // lastError returns the last error in a log of JSON lines, which all these

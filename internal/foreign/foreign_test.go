@@ -16,6 +16,7 @@ import (
 
 	"berth/internal/nsinit"
 	"berth/internal/runtime"
+	"berth/internal/sys"
 )
 
 // place is a root file system with busybox and a runtime to run it with.
@@ -139,13 +140,13 @@ func TestLife(t *testing.T) {
 		if out, _ := io.ReadAll(er); string(out) != "more b\n" {
 			t.Errorf("the second process said %q", out)
 		}
-		if ws := wait(more.Pid); ws.ExitStatus() != 3 {
+		if ws := sys.Wait(more.Pid); ws.ExitStatus() != 3 {
 			t.Errorf("the second process ended with %v", ws)
 		}
 		if err := p.Kill(p.regs, int(unix.SIGTERM)); err != nil {
 			t.Fatal(err)
 		}
-		if ws := wait(proc.Pid); ws.ExitStatus() != 7 {
+		if ws := sys.Wait(proc.Pid); ws.ExitStatus() != 7 {
 			t.Errorf("ended with code %d, want 7", ws.ExitStatus())
 		}
 		if err := p.Delete(p.regs); err != nil {
@@ -173,7 +174,7 @@ func TestTerminal(t *testing.T) {
 		if !bytes.Contains(out, []byte("terminal")) {
 			t.Errorf("said %q", out)
 		}
-		wait(proc.Pid)
+		sys.Wait(proc.Pid)
 	})
 }
 
@@ -200,7 +201,7 @@ func TestFailure(t *testing.T) {
 		if err := p.Start(p.regs); err != nil {
 			t.Fatal(err)
 		}
-		if ws := wait(again.Pid); ws.ExitStatus() != 0 {
+		if ws := sys.Wait(again.Pid); ws.ExitStatus() != 0 {
 			t.Errorf("ended with %v", ws)
 		}
 	})

@@ -10,6 +10,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/sys"
 )
 
 var stop = errors.New("stop")
@@ -28,7 +30,7 @@ func TestPauseTellsStageAndProcess(t *testing.T) {
 		if err != nil {
 			t.Fatal(err)
 		}
-		reap(c.Pid)
+		sys.Wait(c.Pid)
 		if len(stages) != 2 || stages[0] != 3 || stages[1] != 4 || pids[0] == c.Pid || pids[1] != c.Pid {
 			t.Fatalf("stages %v of processes %v, made %d", stages, pids, c.Pid)
 		}
@@ -102,7 +104,7 @@ func TestWaitAndResume(t *testing.T) {
 	c, conn = waiting(t, []Op{{Call: "chdir", Args: []Arg{Str("/")}}, {Call: CallFail, Args: []Arg{Int(int(unix.EIO))}}})
 	err = Resume(conn, []string{"", "go on"}, c.Pid, nil)
 	unix.Close(conn)
-	reap(c.Pid)
+	sys.Wait(c.Pid)
 	if !errors.Is(err, syscall.EIO) || !strings.HasSuffix(err.Error(), "cannot go on: input/output error") {
 		t.Errorf("got %v", err)
 	}
@@ -127,7 +129,7 @@ func TestPausedEndsWithItsMaker(t *testing.T) {
 	if errno != 0 {
 		t.Fatal(errno)
 	}
-	reap(pid) // or the test hangs
+	sys.Wait(pid) // or the test hangs
 }
 
 func TestInsideTheRoot(t *testing.T) {

@@ -10,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/sys"
 )
 
 // OpError says which operation of a program failed. Its process is gone.
@@ -61,12 +63,12 @@ func SpawnPausing(p *Program, regs map[Reg]int, pause func(stage, pid int) error
 		return nil, err
 	}
 	if p.jumps() {
-		fd, err := trampoline()
+		f, err := trampoline()
 		if err != nil {
 			return nil, err
 		}
-		defer unix.Close(fd)
-		m.regs[RegTrampoline] = uintptr(fd)
+		defer f.Close()
+		m.regs[RegTrampoline] = f.Fd()
 	}
 	pair, err := unix.Socketpair(unix.AF_UNIX, unix.SOCK_SEQPACKET|unix.SOCK_CLOEXEC, 0)
 	if err != nil {
@@ -86,7 +88,7 @@ func SpawnPausing(p *Program, regs map[Reg]int, pause func(stage, pid int) error
 		return nil, err
 	}
 	if len(t.pids) > 1 {
-		reap(pid)
+		sys.Wait(pid)
 	}
 	return &Child{Pid: t.pids[len(t.pids)-1], FDs: t.fds, Waiting: t.ready}, nil
 }
@@ -226,7 +228,7 @@ func (t *talk) end() {
 	}
 	for _, pid := range t.pids {
 		unix.Kill(pid, unix.SIGKILL)
-		reap(pid)
+		sys.Wait(pid)
 	}
 }
 
@@ -267,13 +269,5 @@ func receive(sock int) (*message, int, error) {
 			return nil, -1, errors.New("descriptor lost from a starting process")
 		}
 		return &msg, fd, nil
-	}
-}
-
-func reap(pid int) {
-	for {
-		if _, err := unix.Wait4(pid, nil, 0, nil); err != unix.EINTR {
-			return
-		}
 	}
 }

@@ -11,6 +11,8 @@ import (
 	"testing"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/sys"
 )
 
 // spawn runs a program with its standard output in a pipe and returns what it
@@ -116,7 +118,7 @@ func TestSpawnPassesDescriptor(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	reap(c.Pid)
+	sys.Wait(c.Pid)
 	if len(c.FDs) != 1 {
 		t.Fatalf("%d descriptors, want 1", len(c.FDs))
 	}

@@ -1,6 +1,7 @@
 package nsinit
 
 import (
+	"bytes"
 	"encoding/binary"
 	"fmt"
 	"os"
@@ -9,6 +10,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/sys"
 )
 
 // A container chooses the program that is executed, and that may be a script
@@ -40,32 +43,20 @@ const (
 // TrampolinePossible tells whether this machine lets memory be executed: the
 // sysctl vm.memfd_noexec may forbid it.
 func TrampolinePossible() bool {
-	fd, err := trampoline()
+	f, err := trampoline()
 	if err == nil {
-		unix.Close(fd)
+		f.Close()
 	}
 	return err == nil
 }
 
 // trampoline makes the program, which nobody can change.
-func trampoline() (int, error) {
-	flags := unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING | unix.MFD_EXEC
-	fd, err := unix.MemfdCreate("start", flags)
-	if err == unix.EINVAL { // Linux before 6.3 has no MFD_EXEC and no need of it
-		fd, err = unix.MemfdCreate("start", flags&^unix.MFD_EXEC)
-	}
+func trampoline() (*os.File, error) {
+	f, err := sys.SealedProgram("start", bytes.NewReader(trampolineFile()))
 	if err != nil {
-		return -1, os.NewSyscallError("memfd_create", err)
+		return nil, fmt.Errorf("cannot make the trampoline: %w", err)
 	}
-	if _, err = unix.Write(fd, trampolineFile()); err == nil {
-		seals := unix.F_SEAL_WRITE | unix.F_SEAL_GROW | unix.F_SEAL_SHRINK | unix.F_SEAL_SEAL
-		_, err = unix.FcntlInt(uintptr(fd), unix.F_ADD_SEALS, seals)
-	}
-	if err != nil {
-		unix.Close(fd)
-		return -1, fmt.Errorf("cannot make the trampoline: %w", err)
-	}
-	return fd, nil
+	return f, nil
 }
 
 // trampolineFile is a static executable of one segment (elf(5)).

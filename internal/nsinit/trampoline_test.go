@@ -67,12 +67,12 @@ func TestTrampolineHidesUs(t *testing.T) {
 	if err != nil || out != "" || ws.ExitStatus() != 127 {
 		t.Errorf("it said %q and ended with %v (%v)", out, ws, err)
 	}
-	fd, err := trampoline()
+	f, err := trampoline()
 	if err != nil {
 		t.Fatal(err)
 	}
-	defer unix.Close(fd)
-	if _, err := unix.Write(fd, []byte("x")); err != unix.EPERM {
+	defer f.Close()
+	if _, err := unix.Write(int(f.Fd()), []byte("x")); err != unix.EPERM {
 		t.Errorf("writing to it: %v", err)
 	}
 	if self, _ := os.Readlink("/proc/self/exe"); strings.Contains(self, "memfd") {

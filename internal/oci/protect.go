@@ -3,7 +3,6 @@ package oci
 import (
 	"errors"
 	"fmt"
-	"io"
 	"os"
 	"path/filepath"
 	"slices"
@@ -172,23 +171,5 @@ func memoryCopy(exe string) (*os.File, error) {
 		return nil, err
 	}
 	defer src.Close()
-	flags := unix.MFD_CLOEXEC | unix.MFD_ALLOW_SEALING | unix.MFD_EXEC
-	fd, err := unix.MemfdCreate("berth", flags)
-	if err == unix.EINVAL { // Linux before 6.3 has no MFD_EXEC and no need of it
-		fd, err = unix.MemfdCreate("berth", flags&^unix.MFD_EXEC)
-	}
-	if err != nil {
-		return nil, os.NewSyscallError("memfd_create", err)
-	}
-	f := os.NewFile(uintptr(fd), exe)
-	_, err = io.Copy(f, src)
-	if err == nil {
-		seals := unix.F_SEAL_WRITE | unix.F_SEAL_GROW | unix.F_SEAL_SHRINK | unix.F_SEAL_SEAL
-		_, err = unix.FcntlInt(f.Fd(), unix.F_ADD_SEALS, seals)
-	}
-	if err != nil {
-		f.Close()
-		return nil, err
-	}
-	return f, nil
+	return sys.SealedProgram("berth", src)
 }

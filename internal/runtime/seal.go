@@ -8,6 +8,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/internal/nsinit"
+	"berth/internal/sys"
 )
 
 // SealedForUser opens a program so that it cannot be written to through a
@@ -37,11 +38,7 @@ func SealedForUser(exe string) (*os.File, error) {
 		return nil, err
 	}
 	// The program has no execve: its process has ended.
-	for {
-		if _, err := unix.Wait4(child.Pid, nil, 0, nil); err != unix.EINTR {
-			break
-		}
-	}
+	sys.Wait(child.Pid)
 	if len(child.FDs) != 1 {
 		return nil, errors.New("cannot " + what + ": the process that should do it has ended")
 	}

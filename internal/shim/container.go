@@ -14,6 +14,7 @@ import (
 	"berth/internal/logs"
 	"berth/internal/nsinit"
 	"berth/internal/state"
+	"berth/internal/sys"
 )
 
 // container is the one this shim looks after. Its fields below events belong
@@ -138,7 +139,7 @@ func (s *stdio) takeMaster(child *nsinit.Child) error {
 func abandon(child *nsinit.Child) {
 	closeAll(child.FDs)
 	unix.Kill(child.Pid, unix.SIGKILL)
-	wait(child.Pid)
+	sys.Wait(child.Pid)
 }
 
 // await returns when a process has ended, and leaves it to be reaped, so that
@@ -147,15 +148,6 @@ func await(pid int) {
 	for {
 		if err := unix.Waitid(unix.P_PID, pid, nil, unix.WEXITED|unix.WNOWAIT, nil); err != unix.EINTR {
 			return
-		}
-	}
-}
-
-func wait(pid int) unix.WaitStatus {
-	var ws unix.WaitStatus
-	for {
-		if _, err := unix.Wait4(pid, &ws, 0, nil); err != unix.EINTR {
-			return ws
 		}
 	}
 }
@@ -247,7 +239,7 @@ func (c *container) supervise() {
 // ended handles the end of the first process and reports whether there is
 // more to come.
 func (c *container) ended() bool {
-	c.status.ExitCode = exitCode(wait(c.pid))
+	c.status.ExitCode = exitCode(sys.Wait(c.pid))
 	c.brood.forget(c.pid)
 	c.stopChecks()
 	c.still.resume(true) // what starts next shall not stand still

@@ -13,6 +13,7 @@ import (
 
 	"berth/internal/nsinit"
 	"berth/internal/state"
+	"berth/internal/sys"
 )
 
 // call runs f in the supervising goroutine and waits for it: for ever, when the
@@ -254,7 +255,7 @@ func (p *process) wait() unix.WaitStatus {
 	await(p.pid)
 	p.mu.Lock()
 	defer p.mu.Unlock()
-	ws := wait(p.pid)
+	ws := sys.Wait(p.pid)
 	p.pid = 0
 	return ws
 }
