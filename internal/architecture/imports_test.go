@@ -19,7 +19,7 @@ var rooms = map[string][]string{
 	"internal/cli": {
 		"internal/cli/opts", "internal/cli/format", "internal/cli/rows", "internal/cli/progress", "internal/cli/term",
 		"internal/version",
-		"internal/engine", "internal/remote", // nouns; not pull: that links net/http
+		"internal/engine", "internal/images", "internal/remote", // nouns; not pull: that links net/http
 		"internal/registry/ref", // the grammar of image names, no network
 		"internal/state", "internal/sys",
 	},
@@ -35,21 +35,28 @@ var rooms = map[string][]string{
 
 	// nouns
 	"internal/pull": {
-		"internal/engine", // the Remote it implements half of
+		"internal/images", "internal/errdef", // the Remote it implements half of
 		"internal/registry", "internal/registry/ref", "internal/registry/platform", "internal/layer", "internal/store",
 		"internal/download", "internal/inflate", "internal/state", "internal/sys",
 	},
 	"internal/push": {
-		"internal/engine",
+		"internal/images", "internal/errdef",
 		"internal/registry", "internal/registry/ref", "internal/registry/platform", "internal/layer", "internal/store",
 		"internal/state", "internal/sys",
 	},
-	"internal/remote": {"internal/engine", "internal/stage", "internal/store"},
+	"internal/remote": {"internal/images", "internal/errdef", "internal/stage", "internal/store"},
 	"internal/remote/serve": {
 		"internal/remote", "internal/pull", "internal/push", "internal/registry", "internal/registry/ref", "internal/config",
-		"internal/engine", "internal/store", "internal/layer", "internal/state",
+		"internal/images", "internal/errdef", "internal/store", "internal/layer", "internal/state",
+	},
+	"internal/images": { // what commands do with images
+		"internal/roster", // which containers need them
+		"internal/archive", "internal/change", "internal/hello", "internal/layer", "internal/store", "internal/filter",
+		"internal/registry/ref", "internal/registry/platform", // not registry: that links net/http
+		"internal/stage", "internal/journal", "internal/state", "internal/errdef",
 	},
 	"internal/engine": {
+		"internal/images", "internal/errdef",
 		"internal/foreign", // containers in the hands of another runtime
 		"internal/version",
 		"internal/roster",    // the containers' records, found, read and listed
@@ -68,7 +75,7 @@ var rooms = map[string][]string{
 		"internal/state", "internal/sys",
 	},
 
-	"internal/roster": {"internal/health", "internal/shim", "internal/filter", "internal/state"}, // shim: the status it writes
+	"internal/roster": {"internal/errdef", "internal/health", "internal/shim", "internal/filter", "internal/state"}, // shim: the status it writes
 
 	// processes
 	"internal/shim":    {"internal/nsinit", "internal/foreign", "internal/cgroup", "internal/health", "internal/journal", "internal/logs", "internal/state", "internal/sys"},
@@ -95,7 +102,7 @@ var rooms = map[string][]string{
 	"internal/logs/logopt":       {"internal/logs"}, // apart, because the shim needs nothing of it
 	"internal/inflate":           {},
 	"internal/download":          {"internal/state", "internal/sys"},
-	"internal/volume":            {"internal/filter", "internal/state", "internal/sys"},
+	"internal/volume":            {"internal/errdef", "internal/filter", "internal/state", "internal/sys"},
 	"internal/filter":            {},
 	"internal/commit":            {"internal/change", "internal/layer", "internal/store"},
 	"internal/change":            {},
@@ -109,8 +116,9 @@ var rooms = map[string][]string{
 	"internal/version": {"internal/host"},
 
 	// floor
-	"internal/state": {"internal/sys"},
-	"internal/sys":   {},
+	"internal/errdef": {}, // kinds of errors
+	"internal/state":  {"internal/sys"},
+	"internal/sys":    {},
 }
 
 // workshop holds what is not part of the program: tests and what tests or
@@ -172,7 +180,7 @@ var guests = map[string]guest{
 	},
 	"github.com/moby/moby/api": {
 		"Docker's own vocabulary, stored and printed as it is",
-		[]string{"internal/commit", "internal/cli", "internal/cli/opts", "internal/cli/rows", "internal/engine", "internal/roster", "internal/resources", "internal/pull", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
+		[]string{"internal/commit", "internal/cli", "internal/cli/opts", "internal/cli/rows", "internal/engine", "internal/images", "internal/roster", "internal/resources", "internal/pull", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
 	},
 	"github.com/docker/go-units": {
 		"sizes and durations as Docker reads and prints them",

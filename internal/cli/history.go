@@ -25,11 +25,11 @@ func (a *app) historyCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		name, err := e.ImageOn(c.Context(), args[0], *platform)
+		name, err := e.Images().On(c.Context(), args[0], *platform)
 		if err != nil {
 			return err
 		}
-		items, err := e.ImageHistory(c.Context(), name)
+		items, err := e.Images().History(c.Context(), name)
 		if err != nil {
 			return err
 		}

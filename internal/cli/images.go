@@ -10,7 +10,7 @@ import (
 	"berth/internal/cli/format"
 	"berth/internal/cli/opts"
 	"berth/internal/cli/rows"
-	"berth/internal/engine"
+	"berth/internal/images"
 )
 
 // imagesCommand is images.
@@ -43,12 +43,12 @@ func (a *app) imagesCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		list, err := e.ImageList(c.Context(), engine.ImageListOptions{All: *all, Filters: filters})
+		list, err := e.Images().List(c.Context(), images.ListOptions{All: *all, Filters: filters})
 		if err != nil {
 			return err
 		}
 		if *tree {
-			platforms, err := e.ImagePlatforms(c.Context())
+			platforms, err := e.Images().Platforms(c.Context())
 			if err != nil {
 				return err
 			}

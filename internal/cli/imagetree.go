@@ -8,7 +8,7 @@ import (
 
 	"berth/internal/cli/format"
 	"berth/internal/cli/rows"
-	"berth/internal/engine"
+	"berth/internal/images"
 )
 
 // treeLine is a line of images --tree: an image under all its names, or one of
@@ -17,14 +17,14 @@ type treeLine struct{ name, id, disk, content, extra string }
 
 // treeLines lists images by name, those without one last, and below each the
 // platforms of it that are here.
-func treeLines(list []image.Summary, platforms map[string][]engine.ImagePlatform, trunc bool) []treeLine {
+func treeLines(list []image.Summary, platforms map[string][]images.Variant, trunc bool) []treeLine {
 	id := func(s string) string {
 		if trunc {
 			return format.ShortID(s)
 		}
 		return s
 	}
-	line := func(name string, p engine.ImagePlatform) treeLine {
+	line := func(name string, p images.Variant) treeLine {
 		l := treeLine{name: name, id: id(p.ID), disk: format.Size(p.Size + p.Content), content: format.Size(p.Content)}
 		if p.InUse {
 			l.extra = "U"
@@ -37,7 +37,7 @@ func treeLines(list []image.Summary, platforms map[string][]engine.ImagePlatform
 	for _, s := range list {
 		names := rows.OrNone(slices.Sorted(slices.Values(s.RepoTags)))
 		children := platforms[s.ID]
-		var top engine.ImagePlatform
+		var top images.Variant
 		for _, p := range children {
 			top.Size, top.Content, top.InUse = top.Size+p.Size, top.Content+p.Content, top.InUse || p.InUse
 		}

@@ -7,7 +7,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth/internal/cli/opts"
-	"berth/internal/engine"
+	"berth/internal/images"
 )
 
 // importCommand is import.
@@ -35,7 +35,7 @@ func (a *app) importCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		opt := engine.ImportOptions{Platform: *platform, Message: *message, Changes: changes.Values()}
+		opt := images.ImportOptions{Platform: *platform, Message: *message, Changes: changes.Values()}
 		if opt.Message == "" {
 			opt.Message = "Imported from " + args[0]
 		}
@@ -44,7 +44,7 @@ func (a *app) importCommand() *cobra.Command {
 		}
 		ctx, g := a.watch(c.Context())
 		defer g.stop()
-		id, err := e.ImageImport(ctx, in, opt)
+		id, err := e.Images().Import(ctx, in, opt)
 		if left := g.leave(); left != nil {
 			return left
 		}

@@ -75,7 +75,7 @@ func findSizedContainer(ctx context.Context, e *engine.Engine, name string) (any
 }
 
 func findImage(ctx context.Context, e *engine.Engine, name string) (any, error) {
-	return e.ImageInspect(ctx, name)
+	return e.Images().Inspect(ctx, name)
 }
 
 func findVolume(ctx context.Context, e *engine.Engine, name string) (any, error) {
@@ -152,11 +152,11 @@ func (a *app) imageInspectCommand() *cobra.Command {
 		find := findImage
 		if *platform != "" {
 			find = func(ctx context.Context, e *engine.Engine, name string) (any, error) {
-				id, err := e.ImageOn(ctx, name, *platform)
+				id, err := e.Images().On(ctx, name, *platform)
 				if err != nil {
 					return nil, err
 				}
-				return e.ImageInspect(ctx, id)
+				return e.Images().Inspect(ctx, id)
 			}
 		}
 		return a.inspect(c.Context(), *layout, args, "image", []finder{find})

@@ -8,7 +8,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth/internal/cli/term"
-	"berth/internal/engine"
+	"berth/internal/images"
 )
 
 // loadCommand is load.
@@ -28,13 +28,13 @@ func (a *app) loadCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		var progress engine.Progress
+		var progress images.Progress
 		if !*quiet && term.IsTerminal(a.env.Stdout) {
 			progress = a.progressOn(a.env.Stdout)
 		}
 		ctx, g := a.watch(c.Context())
 		defer g.stop()
-		loaded, err := e.ImageLoad(ctx, in, *platform, progress)
+		loaded, err := e.Images().Load(ctx, in, *platform, progress)
 		a.endProgress(progress)
 		if left := g.leave(); left != nil {
 			return left

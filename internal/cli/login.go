@@ -18,6 +18,7 @@ import (
 
 	"berth/internal/cli/term"
 	"berth/internal/engine"
+	"berth/internal/images"
 	"berth/internal/registry/ref"
 	"berth/internal/state"
 )
@@ -52,12 +53,12 @@ func (a *app) loginCommand() *cobra.Command {
 
 // login tries an account at a registry and keeps it.
 func (a *app) login(ctx context.Context, server, user, password string, fromStdin bool) error {
-	opt := engine.LoginOptions{Server: server, Username: user, Password: password}
+	opt := images.LoginOptions{Server: server, Username: user, Password: password}
 	if server == hubKey {
 		opt.Server = ref.DefaultDomain
 	}
 	var e *engine.Engine
-	try := func() (res engine.LoginResult, err error) {
+	try := func() (res images.LoginResult, err error) {
 		if e == nil {
 			if e, err = a.openToPull(); err != nil {
 				return res, err
@@ -65,7 +66,7 @@ func (a *app) login(ctx context.Context, server, user, password string, fromStdi
 		}
 		ctx, g := a.watch(ctx)
 		defer g.stop()
-		res, err = e.RegistryLogin(ctx, opt)
+		res, err = e.Images().Login(ctx, opt)
 		if left := g.leave(); left != nil {
 			return res, left
 		}

@@ -7,7 +7,7 @@ import (
 
 	"github.com/spf13/cobra"
 
-	"berth/internal/engine"
+	"berth/internal/images"
 )
 
 // manifestInspectCommand is manifest inspect.
@@ -23,7 +23,7 @@ func (a *app) manifestInspectCommand() *cobra.Command {
 		}
 		ctx, g := a.watch(c.Context())
 		defer g.stop()
-		docs, err := e.ImageManifests(ctx, engine.ManifestOptions{Ref: args[0], Insecure: *insecure, Each: *verbose})
+		docs, err := e.Images().Manifests(ctx, images.ManifestOptions{Ref: args[0], Insecure: *insecure, Each: *verbose})
 		if left := g.leave(); left != nil {
 			return left
 		}
@@ -52,12 +52,12 @@ type manifestDescriptor struct {
 	MediaType string           `json:"mediaType"`
 	Digest    string           `json:"digest"`
 	Size      int64            `json:"size"`
-	Platform  *engine.Platform `json:"platform,omitempty"`
+	Platform  *images.Platform `json:"platform,omitempty"`
 }
 
 // manifestText writes manifests as Docker does: as the registry has them, or
 // with the words around that --verbose asks for; of a list, all that it names.
-func manifestText(docs []engine.ManifestDocument, verbose bool) (string, error) {
+func manifestText(docs []images.ManifestDocument, verbose bool) (string, error) {
 	if !verbose {
 		var b bytes.Buffer
 		indent := "\t"

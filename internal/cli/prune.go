@@ -147,7 +147,7 @@ func pruneVolumes(all bool, filters opts.Filters) pruneStep {
 
 func pruneImages(all bool, filters opts.Filters) pruneStep {
 	return func(ctx context.Context, e *engine.Engine) (string, []string, uint64, error) {
-		r, err := e.ImagePrune(ctx, all, filters)
+		r, err := e.Images().Prune(ctx, all, filters)
 		return "Deleted Images:", deletedLines(r.ImagesDeleted), r.SpaceReclaimed, err
 	}
 }

@@ -12,6 +12,7 @@ import (
 	"berth/internal/cli/progress"
 	"berth/internal/cli/term"
 	"berth/internal/engine"
+	"berth/internal/images"
 	"berth/internal/registry/ref"
 )
 
@@ -31,11 +32,11 @@ func (a *app) pullCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		opt := engine.PullOptions{Ref: args[0], Platform: *platform, AllTags: *all, KeepBlobs: *keep}
-		var result engine.PullResult
-		err = a.carry(c.Context(), report, opt.Ref, *all, func(ctx context.Context, e *engine.Engine, p engine.Progress) (err error) {
+		opt := images.PullOptions{Ref: args[0], Platform: *platform, AllTags: *all, KeepBlobs: *keep}
+		var result images.PullResult
+		err = a.carry(c.Context(), report, opt.Ref, *all, func(ctx context.Context, e *engine.Engine, p images.Progress) (err error) {
 			opt.Progress = p
-			result, err = e.ImagePull(ctx, opt)
+			result, err = e.Images().Pull(ctx, opt)
 			return err
 		})
 		if err != nil {
@@ -48,12 +49,12 @@ func (a *app) pullCommand() *cobra.Command {
 
 // carry brings an image here or there and reports how that goes. Report may be
 // nil.
-func (a *app) carry(ctx context.Context, report reporter, name string, allTags bool, do func(context.Context, *engine.Engine, engine.Progress) error) error {
+func (a *app) carry(ctx context.Context, report reporter, name string, allTags bool, do func(context.Context, *engine.Engine, images.Progress) error) error {
 	e, err := a.openToPull()
 	if err != nil {
 		return err
 	}
-	var heard engine.Progress // stays nil where nobody listens
+	var heard images.Progress // stays nil where nobody listens
 	if report != nil {
 		heard = report
 		if r, err := ref.ParseName(name); err == nil && r.Tag == "" && r.Digest == "" && !allTags {
@@ -75,7 +76,7 @@ func (a *app) carry(ctx context.Context, report reporter, name string, allTags b
 }
 
 // printPull says what a pull has brought.
-func (a *app) printPull(r engine.PullResult, report reporter) error {
+func (a *app) printPull(r images.PullResult, report reporter) error {
 	if report == nil {
 		return a.println(r.Ref)
 	}
@@ -119,7 +120,7 @@ func (a *app) reportOn(show string, quiet bool, f *os.File) (reporter, error) {
 
 // reporter is a progress report that has an end.
 type reporter interface {
-	engine.Progress
+	images.Progress
 	Close()
 }
 
@@ -136,7 +137,7 @@ func (a *app) bars(f *os.File) reporter {
 }
 
 // endProgress leaves the last state on the screen.
-func (a *app) endProgress(p engine.Progress) {
+func (a *app) endProgress(p images.Progress) {
 	if r, ok := p.(reporter); ok {
 		r.Close()
 	}
@@ -144,7 +145,7 @@ func (a *app) endProgress(p engine.Progress) {
 
 // createProgress reports the pull that run and create may need. It goes to
 // standard error, because standard output belongs to the program.
-func (a *app) createProgress(image, policy string, quiet bool) engine.Progress {
+func (a *app) createProgress(image, policy string, quiet bool) images.Progress {
 	if policy == "never" || quiet {
 		return nil
 	}

@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth/internal/engine"
+	"berth/internal/images"
 )
 
 // pushCommand is push.
@@ -23,11 +24,11 @@ func (a *app) pushCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		opt := engine.PushOptions{Ref: args[0], Platform: *platform, AllTags: *all}
-		var result engine.PushResult
-		err = a.carry(c.Context(), report, opt.Ref, *all, func(ctx context.Context, e *engine.Engine, p engine.Progress) (err error) {
+		opt := images.PushOptions{Ref: args[0], Platform: *platform, AllTags: *all}
+		var result images.PushResult
+		err = a.carry(c.Context(), report, opt.Ref, *all, func(ctx context.Context, e *engine.Engine, p images.Progress) (err error) {
 			opt.Progress = p
-			result, err = e.ImagePush(ctx, opt)
+			result, err = e.Images().Push(ctx, opt)
 			return err
 		})
 		if err != nil || report != nil {

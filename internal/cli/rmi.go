@@ -6,6 +6,7 @@ import (
 	"github.com/spf13/cobra"
 
 	"berth/internal/engine"
+	"berth/internal/images"
 )
 
 // rmiCommand is rmi.
@@ -21,7 +22,7 @@ func (a *app) rmiCommand() *cobra.Command {
 			return err
 		}
 		return a.eachOf(args, false, func(name string) error {
-			gone, err := e.ImageRemove(c.Context(), name, engine.ImageRemoveOptions{Force: *force, NoPrune: *noPrune, Platforms: *platforms})
+			gone, err := e.Images().Remove(c.Context(), name, images.RemoveOptions{Force: *force, NoPrune: *noPrune, Platforms: *platforms})
 			if *force && errors.Is(err, engine.ErrNotFound) {
 				a.finish(err)
 				return nil

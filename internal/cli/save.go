@@ -25,7 +25,7 @@ func (a *app) saveCommand() *cobra.Command {
 			return err
 		}
 		return a.writeOut(c.Context(), *output, "save", func(ctx context.Context, w io.Writer) error {
-			return e.ImageSave(ctx, args, *platform, w)
+			return e.Images().Save(ctx, args, *platform, w)
 		})
 	}
 	return c

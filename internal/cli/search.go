@@ -9,7 +9,7 @@ import (
 
 	"berth/internal/cli/format"
 	"berth/internal/cli/opts"
-	"berth/internal/engine"
+	"berth/internal/images"
 )
 
 // maxSearch is the most results that Docker lets be asked for.
@@ -38,7 +38,7 @@ func (a *app) searchCommand() *cobra.Command {
 		}
 		ctx, g := a.watch(c.Context())
 		defer g.stop()
-		found, err := e.ImageSearch(ctx, engine.SearchOptions{Term: args[0], Limit: *limit})
+		found, err := e.Images().Search(ctx, images.SearchOptions{Term: args[0], Limit: *limit})
 		if left := g.leave(); left != nil {
 			return left
 		}
@@ -61,7 +61,7 @@ type searchRow struct {
 	StarCount   string `header:"STARS"`
 }
 
-func searchRows(found []engine.SearchResult, keep func(engine.SearchResult) bool, trunc bool) []searchRow {
+func searchRows(found []images.SearchResult, keep func(images.SearchResult) bool, trunc bool) []searchRow {
 	rows := []searchRow{}
 	for _, r := range found {
 		if !keep(r) {
@@ -80,7 +80,7 @@ func searchRows(found []engine.SearchResult, keep func(engine.SearchResult) bool
 }
 
 // searchFilter reads the conditions of --filter.
-func searchFilter(f opts.Filters) (keep func(engine.SearchResult) bool, err error) {
+func searchFilter(f opts.Filters) (keep func(images.SearchResult) bool, err error) {
 	stars := 0
 	official := map[bool]bool{true: true, false: true}
 	none := false
@@ -108,5 +108,5 @@ func searchFilter(f opts.Filters) (keep func(engine.SearchResult) bool, err erro
 			}
 		}
 	}
-	return func(r engine.SearchResult) bool { return !none && r.Stars >= stars && official[r.Official] }, nil
+	return func(r images.SearchResult) bool { return !none && r.Stars >= stars && official[r.Official] }, nil
 }

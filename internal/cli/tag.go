@@ -10,7 +10,7 @@ func (a *app) tagCommand() *cobra.Command {
 		if err != nil {
 			return err
 		}
-		return e.ImageTag(c.Context(), args[0], args[1])
+		return e.Images().Tag(c.Context(), args[0], args[1])
 	}
 	return c
 }

@@ -9,6 +9,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 
 	"berth/internal/commit"
+	"berth/internal/images"
 	"berth/internal/layer"
 	"berth/internal/registry/ref"
 	"berth/internal/shim"
@@ -122,7 +123,7 @@ func (e *Engine) ContainerCommit(ctx context.Context, text string, opt CommitOpt
 		return "", &Error{Kind: ErrInvalid, Text: err.Error()}
 	}
 	// From here on no collector takes away what is about to be listed.
-	lease, err := e.images.LeaseAll()
+	lease, err := e.store.LeaseAll()
 	if err != nil {
 		return "", err
 	}
@@ -132,14 +133,14 @@ func (e *Engine) ContainerCommit(ctx context.Context, text string, opt CommitOpt
 		return "", err
 	}
 	c := commit.Container{Config: r.Config, ImageID: r.ImageID, Layers: r.Layers, Platform: r.Platform}
-	a, err := commit.Image(e.images, c, config, m, commit.Note{Author: opt.Author, Message: opt.Message})
+	a, err := commit.Image(e.store, c, config, m, commit.Note{Author: opt.Author, Message: opt.Message})
 	if err != nil {
 		return "", err
 	}
 	a.Names = names
-	img, err := e.images.Add(a)
+	img, err := e.store.Add(a)
 	if err == nil {
-		e.noteContainer(r, events.ActionCommit, "comment", opt.Message, "imageID", img.ID, "imageRef", strings.Join(familiar(names), ""))
+		e.noteContainer(r, events.ActionCommit, "comment", opt.Message, "imageID", img.ID, "imageRef", strings.Join(images.Familiar(names), ""))
 	}
 	return img.ID, err
 }

@@ -20,7 +20,7 @@ import (
 
 // ContainerCreate makes a container without starting it.
 func (e *Engine) ContainerCreate(ctx context.Context, opt CreateOptions) (Created, error) {
-	img, err := e.imageFor(ctx, opt.Config.Image, opt.Platform, opt.Pull, opt.Progress)
+	img, err := e.images.For(ctx, opt.Config.Image, opt.Platform, opt.Pull, opt.Progress)
 	if err != nil {
 		return Created{}, err
 	}
@@ -158,7 +158,7 @@ func (e *Engine) place(ctx context.Context, r *record, name string, img store.Im
 	}
 	// The collector of images may not run between the look at the layers
 	// and the moment the container that needs them is listed.
-	hold, err := e.images.Hold()
+	hold, err := e.store.Hold()
 	if err != nil {
 		return err
 	}

@@ -96,14 +96,3 @@ func (e *Engine) graphDriver(r *record) *storage.DriverData {
 	}
 	return d
 }
-
-func (e *Engine) layersSize(diffIDs []string) int64 {
-	set := layer.Open(e.dir)
-	var n int64
-	for _, d := range diffIDs {
-		if m, err := set.Meta(d); err == nil {
-			n += m.Size
-		}
-	}
-	return n
-}

@@ -7,6 +7,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 
 	"berth/internal/roster"
+	"berth/internal/store"
 	"berth/internal/sys"
 )
 
@@ -39,7 +40,7 @@ func (e *Engine) ContainerList(ctx context.Context, opt ListOptions) ([]containe
 
 // ancestor is for the filter of that name.
 func (e *Engine) ancestor(name string) (id string, layers []string, ok bool) {
-	img, err := e.images.Find(name)
+	img, err := e.store.Find(name)
 	return img.ID, img.Layers, err == nil
 }
 
@@ -54,7 +55,7 @@ func (e *Engine) summary(en roster.Entry, size bool) container.Summary {
 	s.NetworkSettings = &container.NetworkSettingsSummary{Networks: roster.Networks(en.Record)}
 	if size {
 		s.SizeRw = e.sizeRw(en.Record)
-		s.SizeRootFs = s.SizeRw + e.layersSize(en.Layers)
+		s.SizeRootFs = s.SizeRw + e.store.LayerSize(store.Image{Layers: en.Layers})
 	}
 	return s
 }

@@ -30,7 +30,7 @@ func (e *Engine) resolveMounts(ctx context.Context, r *record) error {
 	}
 	got, err := e.volumes().Resolve(ctx, req)
 	if err != nil {
-		return volumeError(err)
+		return err
 	}
 	r.Mounts, r.Anonymous, r.Fill = got.Points, got.Anonymous, got.Fill
 	return nil
@@ -72,7 +72,7 @@ func (e *Engine) ensureVolumes(ctx context.Context, r *record) error {
 				opt.Labels = map[string]string{volume.AnonymousLabel: ""}
 			}
 			if _, err := e.volumes().Create(ctx, opt); err != nil {
-				return volumeError(err)
+				return err
 			}
 			e.noteVolume(events.ActionCreate, p.Name)
 		}

@@ -121,7 +121,7 @@ func (e *Engine) discard(id string, volumes bool) error {
 	if err := e.roster.Names().Release(r.Name, id); err != nil {
 		return err
 	}
-	return e.dropLayers(r.ImageID)
+	return e.images.DropLayers(r.ImageID)
 }
 
 // ContainerPrune removes the containers that do not run.

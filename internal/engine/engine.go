@@ -1,7 +1,7 @@
-// Package engine says what Docker's nouns mean to berth: containers, images,
-// volumes. It is the only package that combines the mechanisms below it
-// (store, layer, registry, spec, runtime, shim, cgroup), and the only door
-// through which the faces above (cli, server) reach them.
+// Package engine says what Docker's nouns mean to berth: containers, volumes,
+// and, through package images, images. It combines the mechanisms below it
+// (store, layer, spec, runtime, shim, cgroup), and is the only door through
+// which the faces above reach them.
 //
 // An Engine holds no state of its own. It is opened for one command, reads
 // what it needs from the data root and forgets it; two engines on one root
@@ -11,6 +11,7 @@ package engine
 import (
 	"berth/internal/config"
 	"berth/internal/host"
+	"berth/internal/images"
 	"berth/internal/roster"
 	"berth/internal/state"
 	"berth/internal/store"
@@ -18,9 +19,9 @@ import (
 
 // Options says where an engine works.
 type Options struct {
-	Root   string // data root; empty chooses the account's own
-	Config string // berth's configuration file; empty chooses the account's own
-	Remote Remote // talks to registries; nil refuses
+	Root   string        // data root; empty chooses the account's own
+	Config string        // berth's configuration file; empty chooses the account's own
+	Remote images.Remote // talks to registries; nil refuses
 	// Later starts a process that calls [state.Dir.Adopt] on the data root with
 	// the name and closes what it gets; nil: nothing is left for later.
 	Later func(root, name string) error
@@ -29,11 +30,11 @@ type Options struct {
 // Engine is one data root with the verbs that work on it.
 type Engine struct {
 	dir    *state.Dir
-	images *store.Store
+	store  *store.Store
+	images *images.Set
 	roster *roster.Set
 	config config.Config
 	host   host.Host
-	remote Remote
 }
 
 // Open opens the data root, and makes it when it is missing.
@@ -57,8 +58,16 @@ func Open(opt Options) (*Engine, error) {
 	if opt.Later != nil {
 		dir.RemoveLater(func(name string) error { return opt.Later(root, name) })
 	}
-	return &Engine{dir: dir, images: store.Open(dir), roster: roster.Open(dir), config: cfg, host: h, remote: opt.Remote}, nil
+	e := &Engine{dir: dir, store: store.Open(dir), roster: roster.Open(dir), config: cfg, host: h}
+	e.images = images.Open(images.Options{
+		Dir: dir, Roster: e.roster, Remote: opt.Remote, KeepBlobs: cfg.KeepBlobs,
+		Driver: func() string { return e.driver(nil) },
+	})
+	return e, nil
 }
 
 // Root returns the data root.
 func (e *Engine) Root() string { return e.dir.Root() }
+
+// Images returns the images of the data root with their verbs.
+func (e *Engine) Images() *images.Set { return e.images }

@@ -7,22 +7,22 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"berth/internal/errdef"
 	"berth/internal/host"
-	"berth/internal/roster"
 	"berth/internal/shim"
 )
 
 // Error is a sentence for people with a kind for programs.
-type Error = roster.Error
+type Error = errdef.Error
 
 // Errors that callers tell apart. Each is wrapped by a message that names the
 // object.
 var (
-	ErrNotFound     = roster.ErrNotFound
-	ErrConflict     = roster.ErrConflict
-	ErrInvalid      = roster.ErrInvalid
-	ErrNotRunning   = roster.ErrNotRunning
-	ErrNotSupported = roster.ErrNotSupported
+	ErrNotFound     = errdef.ErrNotFound
+	ErrConflict     = errdef.ErrConflict
+	ErrInvalid      = errdef.ErrInvalid
+	ErrNotRunning   = errdef.ErrNotRunning
+	ErrNotSupported = errdef.ErrNotSupported
 )
 
 // StartError says that a container's program could not be run. Its code is

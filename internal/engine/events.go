@@ -50,11 +50,6 @@ func (e *Engine) notePrune(typ events.Type, freed uint64) {
 	e.note(typ, events.ActionPrune, "", map[string]string{"reclaimed": strconv.FormatUint(freed, 10)})
 }
 
-// noteImage writes what was done to an image, by the name it was done to.
-func (e *Engine) noteImage(action events.Action, id, name string) {
-	e.note(events.ImageEventType, action, id, map[string]string{"name": name})
-}
-
 // Events hands on what happens until the time opt.Until or the end of the
 // context, after what has happened since opt.Since.
 func (e *Engine) Events(ctx context.Context, opt EventOptions, each func(events.Message) error) error {

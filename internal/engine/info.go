@@ -74,7 +74,7 @@ func (e *Engine) countInfo(ctx context.Context, in *system.Info) error {
 			in.ContainersStopped++
 		}
 	}
-	images, err := e.images.Images()
+	images, err := e.store.Images()
 	if err != nil {
 		return err
 	}

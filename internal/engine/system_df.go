@@ -6,13 +6,11 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/image"
 	"github.com/moby/moby/api/types/system"
 	"github.com/moby/moby/api/types/volume"
 
 	"berth/internal/download"
 	"berth/internal/roster"
-	"berth/internal/store"
 	"berth/internal/sys"
 )
 
@@ -27,7 +25,7 @@ type DiskUsage struct {
 func (e *Engine) SystemDF(ctx context.Context) (DiskUsage, error) {
 	var out DiskUsage
 	var err error
-	if out.ImageUsage, err = e.imageUsage(ctx); err != nil {
+	if out.ImageUsage, err = e.images.Usage(ctx); err != nil {
 		return out, err
 	}
 	if out.ContainerUsage, err = e.containerUsage(ctx); err != nil {
@@ -42,29 +40,6 @@ func (e *Engine) SystemDF(ctx context.Context) (DiskUsage, error) {
 
 // downloads is where parts of blobs lie.
 func (e *Engine) downloads() string { return e.dir.Path("downloads") }
-
-func (e *Engine) imageUsage(ctx context.Context) (*image.DiskUsage, error) {
-	items, err := e.ImageList(ctx, ImageListOptions{All: true})
-	if err != nil {
-		return nil, err
-	}
-	users, err := e.imageUsers()
-	if err != nil {
-		return nil, err
-	}
-	active := map[string]bool{}
-	for id := range users.of {
-		active[id] = true
-	}
-	u := &image.DiskUsage{Items: items, TotalCount: int64(len(items))}
-	for _, img := range items {
-		if active[img.ID] {
-			u.ActiveCount++
-		}
-	}
-	u.TotalSize, u.Reclaimable, err = e.images.Usage(active, users.layers)
-	return u, err
-}
 
 func (e *Engine) containerUsage(ctx context.Context) (*container.DiskUsage, error) {
 	items, err := e.ContainerList(ctx, ListOptions{All: true, Size: true})
@@ -131,41 +106,4 @@ func (e *Engine) DownloadPrune(ctx context.Context, filters map[string][]string)
 		}
 	}
 	return gone, uint64(n), err
-}
-
-// ImagePlatform is one of the images that a registry calls by one name.
-type ImagePlatform struct {
-	ID, Platform string
-	Size         int64 // unpacked
-	Content      int64 // manifests, configuration and kept blobs
-	InUse        bool
-}
-
-// ImagePlatforms returns the images that belong with one because a registry has
-// them under the same digest, itself among them, by platform.
-func (e *Engine) ImagePlatforms(ctx context.Context) (map[string][]ImagePlatform, error) {
-	images, err := e.images.Images()
-	if err != nil {
-		return nil, err
-	}
-	users, _ := e.imageUsers() // a damaged container is no reason to list nothing
-	described := map[string]ImagePlatform{}
-	for _, img := range images {
-		blobs, err := e.images.Blobs(img)
-		if err != nil {
-			return nil, err
-		}
-		d := ImagePlatform{ID: img.ID, Platform: img.Platform().String(), Size: e.images.LayerSize(img), InUse: len(users.of[img.ID]) > 0}
-		for _, n := range blobs {
-			d.Content += n
-		}
-		described[img.ID] = d
-	}
-	out := map[string][]ImagePlatform{}
-	for _, img := range images {
-		for _, other := range store.Variants(images, img) {
-			out[img.ID] = append(out[img.ID], described[other.ID])
-		}
-	}
-	return out, nil
 }

@@ -4,6 +4,8 @@ import (
 	"io"
 	"time"
 
+	"berth/internal/images"
+
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 )
@@ -19,7 +21,7 @@ type CreateOptions struct {
 	Platform   string // os/arch[/variant]; empty: the host's
 	Pull       string // missing (default), always, never
 	PullQuiet  bool
-	Progress   Progress // hears of the pull; nil is silent
+	Progress   images.Progress // hears of the pull; nil is silent
 
 	run bool // the caller goes on to start it
 }
@@ -120,35 +122,4 @@ type Session interface {
 type ExitStatus struct {
 	Code     int
 	Detached bool // the caller left, the program goes on
-}
-
-// PullOptions asks for an image.
-type PullOptions struct {
-	Ref      string
-	Platform string
-	AllTags  bool
-	// KeepBlobs keeps the packed layers too, so that what is pushed or
-	// saved later is byte for byte what was pulled.
-	KeepBlobs bool
-	Progress  Progress `json:"-"`
-}
-
-// PullResult says what a pull brought.
-type PullResult struct {
-	Ref      string // canonical familiar name, docker.io/library/busybox:latest
-	Digest   string // of the manifest (list) the tag names
-	ImageID  string // of the image configuration
-	UpToDate bool   // nothing new came
-}
-
-// Progress hears what a pull does. Methods are called from many goroutines.
-type Progress interface {
-	// Message is a line about the whole pull, such as "latest: Pulling from
-	// library/busybox".
-	Message(text string)
-	// Layer reports that the layer (12 hexadecimal digits) has reached a
-	// status ("Pulling fs layer", "Waiting", "Downloading", "Download
-	// complete", "Pull complete", "Already exists"), with bytes so far and
-	// in all where they are known, else 0.
-	Layer(id, status string, current, total int64)
 }

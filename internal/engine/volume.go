@@ -22,22 +22,12 @@ type VolumeCreateOptions = volume.Request
 // volumes opens the set of volumes, which asks the containers what is in use.
 func (e *Engine) volumes() *volume.Set { return volume.Open(e.dir, e.volumeUsers) }
 
-// volumeError gives an error of package volume the engine's kind.
-func volumeError(err error) error {
-	for _, k := range [][2]error{{volume.ErrNotFound, ErrNotFound}, {volume.ErrInUse, ErrConflict}, {volume.ErrInvalid, ErrInvalid}, {volume.ErrNotSupported, ErrNotSupported}} {
-		if errors.Is(err, k[0]) {
-			return &Error{Kind: k[1], Text: err.Error()}
-		}
-	}
-	return err
-}
-
 // VolumeCreate makes a volume. One that is there already is returned as it is,
 // whatever else was asked.
 func (e *Engine) VolumeCreate(ctx context.Context, opt VolumeCreateOptions) (api.Volume, error) {
 	v, err := e.volumes().Create(ctx, opt)
 	if err != nil {
-		return v, volumeError(err)
+		return v, err
 	}
 	e.noteVolume(events.ActionCreate, v.Name)
 	return v, nil
@@ -46,21 +36,21 @@ func (e *Engine) VolumeCreate(ctx context.Context, opt VolumeCreateOptions) (api
 // VolumeInspect returns one volume.
 func (e *Engine) VolumeInspect(ctx context.Context, name string) (api.Volume, error) {
 	v, err := e.volumes().Inspect(ctx, name)
-	return v, volumeError(err)
+	return v, err
 }
 
 // VolumeList lists volumes by name. Damaged ones are named by a warning.
 // Filters: dangling, driver, label, name.
 func (e *Engine) VolumeList(ctx context.Context, filters map[string][]string) (api.ListResponse, error) {
 	list, err := e.volumes().List(ctx, filters)
-	return list, volumeError(err)
+	return list, err
 }
 
 // VolumeRemove removes a volume that no container uses. With force a missing
 // one is no error.
 func (e *Engine) VolumeRemove(ctx context.Context, name string, force bool) error {
 	if err := e.volumes().Remove(ctx, name, force); err != nil {
-		return volumeError(err)
+		return err
 	}
 	e.noteVolume(events.ActionDestroy, name)
 	return nil
@@ -76,7 +66,7 @@ func (e *Engine) VolumePrune(ctx context.Context, all bool, filters map[string][
 	if err == nil {
 		e.notePrune(events.VolumeEventType, rep.SpaceReclaimed)
 	}
-	return rep, volumeError(err)
+	return rep, err
 }
 
 func (e *Engine) noteVolume(action events.Action, name string) {

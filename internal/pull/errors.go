@@ -7,7 +7,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"berth/internal/engine"
+	"berth/internal/errdef"
 	"berth/internal/registry"
 	"berth/internal/registry/ref"
 )
@@ -17,11 +17,11 @@ import (
 func kindOf(err error) error {
 	switch {
 	case errors.Is(err, registry.ErrNotFound), errors.Is(err, registry.ErrDenied):
-		return engine.ErrNotFound
+		return errdef.ErrNotFound
 	case errors.Is(err, registry.ErrUnsupported):
-		return engine.ErrNotSupported
+		return errdef.ErrNotSupported
 	case errors.Is(err, ref.ErrInvalid):
-		return engine.ErrInvalid
+		return errdef.ErrInvalid
 	}
 	return nil
 }
@@ -29,7 +29,7 @@ func kindOf(err error) error {
 // classify gives an error the kind that the engine's callers look for. Its
 // text and its chain stay.
 func classify(err error) error {
-	var e *engine.Error
+	var e *errdef.Error
 	if errors.As(err, &e) {
 		return err
 	}
@@ -46,7 +46,7 @@ type kindError struct {
 
 func (e *kindError) Unwrap() []error { return []error{e.error, e.kind} }
 
-func invalid(err error) error { return &kindError{kind: engine.ErrInvalid, error: err} }
+func invalid(err error) error { return &kindError{kind: errdef.ErrInvalid, error: err} }
 
 // fullError says that there is no room for a layer.
 type fullError struct {

@@ -14,7 +14,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
-	"berth/internal/engine"
+	"berth/internal/images"
 	"berth/internal/registry"
 	"berth/internal/registry/registrytest"
 	"berth/internal/state"
@@ -47,7 +47,7 @@ func helper(args []string) int {
 		fmt.Println(err)
 		return 1
 	}
-	_, err = New(registry.Options{}).Pull(context.Background(), store.Open(dir), engine.PullOptions{Ref: args[1]})
+	_, err = New(registry.Options{}).Pull(context.Background(), store.Open(dir), images.PullOptions{Ref: args[1]})
 	if err != nil {
 		fmt.Println(err)
 	}
@@ -90,13 +90,13 @@ func newRoot(t *testing.T) *root {
 	return &root{t: t, dir: dir, store: store.Open(dir)}
 }
 
-func (r *root) pull(opt engine.PullOptions) (engine.PullResult, error) {
+func (r *root) pull(opt images.PullOptions) (images.PullResult, error) {
 	return New(registry.Options{}).Pull(context.Background(), r.store, opt)
 }
 
-func (r *root) mustPull(name string) engine.PullResult {
+func (r *root) mustPull(name string) images.PullResult {
 	r.t.Helper()
-	res, err := r.pull(engine.PullOptions{Ref: name})
+	res, err := r.pull(images.PullOptions{Ref: name})
 	if err != nil {
 		r.t.Fatal(err)
 	}

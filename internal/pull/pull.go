@@ -9,7 +9,8 @@ import (
 	"slices"
 
 	"berth/internal/download"
-	"berth/internal/engine"
+	"berth/internal/errdef"
+	"berth/internal/images"
 	"berth/internal/inflate"
 	"berth/internal/layer"
 	"berth/internal/registry"
@@ -18,7 +19,7 @@ import (
 	"berth/internal/store"
 )
 
-// Puller pulls images for an engine.
+// Puller pulls images into a store.
 type Puller struct{ opt registry.Options }
 
 // New returns a puller that reaches registries as opt says.
@@ -26,17 +27,17 @@ func New(opt registry.Options) *Puller { return &Puller{opt: opt} }
 
 // Pull fetches what opt names and lists it in s. On error nothing new is
 // listed.
-func (p *Puller) Pull(ctx context.Context, s *store.Store, opt engine.PullOptions) (engine.PullResult, error) {
+func (p *Puller) Pull(ctx context.Context, s *store.Store, opt images.PullOptions) (images.PullResult, error) {
 	r, err := ref.ParseName(opt.Ref)
 	if err != nil {
-		return engine.PullResult{}, invalid(err)
+		return images.PullResult{}, invalid(err)
 	}
 	if _, err := platform.Parse(opt.Platform); err != nil {
-		return engine.PullResult{}, invalid(err)
+		return images.PullResult{}, invalid(err)
 	}
 	client, err := registry.New(p.opt)
 	if err != nil {
-		return engine.PullResult{}, invalid(err)
+		return images.PullResult{}, invalid(err)
 	}
 	defer client.Close()
 	j := &job{client: client, store: s, layers: layer.Open(s.Dir()), platform: opt.Platform, keep: opt.KeepBlobs, progress: opt.Progress,
@@ -44,7 +45,7 @@ func (p *Puller) Pull(ctx context.Context, s *store.Store, opt engine.PullOption
 	if j.progress == nil {
 		j.progress = silent{}
 	}
-	var res engine.PullResult
+	var res images.PullResult
 	if opt.AllTags {
 		res, err = j.allTags(ctx, r)
 	} else {
@@ -54,7 +55,7 @@ func (p *Puller) Pull(ctx context.Context, s *store.Store, opt engine.PullOption
 		res, err = j.image(ctx, r)
 	}
 	if err != nil {
-		return engine.PullResult{}, classify(err)
+		return images.PullResult{}, classify(err)
 	}
 	return res, nil
 }
@@ -66,37 +67,37 @@ type job struct {
 	layers   *layer.Set
 	platform string
 	keep     bool // the packed layers too
-	progress engine.Progress
+	progress images.Progress
 
 	limit *download.Limit // connections of all layers
 	gate  *inflate.Gate   // cores of all layers
 }
 
 // allTags pulls every tag of a repository.
-func (j *job) allTags(ctx context.Context, r ref.Ref) (engine.PullResult, error) {
+func (j *job) allTags(ctx context.Context, r ref.Ref) (images.PullResult, error) {
 	if r.Tag != "" || r.Digest != "" {
-		return engine.PullResult{}, invalid(errors.New("tag can't be used with --all-tags/-a"))
+		return images.PullResult{}, invalid(errors.New("tag can't be used with --all-tags/-a"))
 	}
 	tags, err := j.client.Tags(ctx, r)
 	if err != nil {
-		return engine.PullResult{}, err
+		return images.PullResult{}, err
 	}
 	if len(tags) == 0 {
-		return engine.PullResult{}, &engine.Error{Kind: engine.ErrNotFound, Text: fmt.Sprintf("repository %s has no tags", r.FamiliarName())}
+		return images.PullResult{}, &errdef.Error{Kind: errdef.ErrNotFound, Text: fmt.Sprintf("repository %s has no tags", r.FamiliarName())}
 	}
 	slices.Sort(tags)
-	all := engine.PullResult{UpToDate: true}
+	all := images.PullResult{UpToDate: true}
 	for i, tag := range tags {
 		if i > 0 {
 			j.progress.Message("Digest: " + all.Digest)
 		}
 		tagged, err := r.WithTag(tag)
 		if err != nil {
-			return engine.PullResult{}, invalid(err)
+			return images.PullResult{}, invalid(err)
 		}
 		one, err := j.image(ctx, tagged)
 		if err != nil {
-			return engine.PullResult{}, err
+			return images.PullResult{}, err
 		}
 		all.Digest, all.ImageID = one.Digest, one.ImageID
 		all.UpToDate = all.UpToDate && one.UpToDate
@@ -106,7 +107,7 @@ func (j *job) allTags(ctx context.Context, r ref.Ref) (engine.PullResult, error)
 }
 
 // image pulls what r names.
-func (j *job) image(ctx context.Context, r ref.Ref) (engine.PullResult, error) {
+func (j *job) image(ctx context.Context, r ref.Ref) (images.PullResult, error) {
 	if r.Digest != "" {
 		r.Tag = "" // the digest decides
 	}
@@ -115,22 +116,22 @@ func (j *job) image(ctx context.Context, r ref.Ref) (engine.PullResult, error) {
 	if have {
 		digest, err := j.currentDigest(ctx, r)
 		if err != nil {
-			return engine.PullResult{}, err
+			return images.PullResult{}, err
 		}
 		if digest != "" && slices.Contains(old.RepoDigests, r.WithDigest(digest).String()) {
 			j.announce(r)
-			return engine.PullResult{Ref: r.String(), Digest: digest, ImageID: old.ID, UpToDate: true}, nil
+			return images.PullResult{Ref: r.String(), Digest: digest, ImageID: old.ID, UpToDate: true}, nil
 		}
 	}
 	img, err := j.client.Resolve(ctx, r, j.platform)
 	if err != nil {
-		return engine.PullResult{}, err
+		return images.PullResult{}, err
 	}
 	j.announce(r)
 	if err := j.fetch(ctx, r, img); err != nil {
-		return engine.PullResult{}, err
+		return images.PullResult{}, err
 	}
-	return engine.PullResult{
+	return images.PullResult{
 		Ref: r.String(), Digest: img.Digest, ImageID: img.ConfigDesc.Digest,
 		UpToDate: have && old.ID == img.ConfigDesc.Digest,
 	}, nil

@@ -18,7 +18,8 @@ import (
 	"time"
 
 	"berth/internal/download"
-	"berth/internal/engine"
+	"berth/internal/errdef"
+	"berth/internal/images"
 	"berth/internal/registry"
 	rt "berth/internal/registry/registrytest"
 	"berth/internal/store"
@@ -38,11 +39,11 @@ func TestPull(t *testing.T) {
 	r := newRoot(t)
 
 	rec := &recorder{}
-	res, err := r.pull(engine.PullOptions{Ref: name, Platform: "linux/amd64", Progress: rec})
+	res, err := r.pull(images.PullOptions{Ref: name, Platform: "linux/amd64", Progress: rec})
 	if err != nil {
 		t.Fatal(err)
 	}
-	want := engine.PullResult{Ref: name, Digest: rt.Digest(list), ImageID: amd.ID}
+	want := images.PullResult{Ref: name, Digest: rt.Digest(list), ImageID: amd.ID}
 	if res != want {
 		t.Errorf("got %+v, want %+v", res, want)
 	}
@@ -75,7 +76,7 @@ func TestPull(t *testing.T) {
 		t.Errorf("again: %+v", res)
 	}
 	rec = &recorder{}
-	res, err = r.pull(engine.PullOptions{Ref: name, Platform: "linux/arm64", Progress: rec})
+	res, err = r.pull(images.PullOptions{Ref: name, Platform: "linux/arm64", Progress: rec})
 	if err != nil || res.UpToDate || res.ImageID != arm.ID {
 		t.Errorf("arm64: %+v, %v", res, err)
 	}
@@ -88,11 +89,11 @@ func TestPull(t *testing.T) {
 
 	// By digest, without asking anybody.
 	s.Stop()
-	res, err = r.pull(engine.PullOptions{Ref: s.Addr + "/team/app@" + rt.Digest(list), Platform: "linux/arm64"})
+	res, err = r.pull(images.PullOptions{Ref: s.Addr + "/team/app@" + rt.Digest(list), Platform: "linux/arm64"})
 	if err != nil || !res.UpToDate {
 		t.Errorf("by digest: %+v, %v", res, err)
 	}
-	_, err = r.pull(engine.PullOptions{Ref: name})
+	_, err = r.pull(images.PullOptions{Ref: name})
 	line(t, err, registry.ErrUnreachable, "cannot reach registry "+s.Addr+": connection refused")
 }
 
@@ -133,33 +134,33 @@ func TestPullMovedTag(t *testing.T) {
 
 func TestPullAllTags(t *testing.T) {
 	s := rt.Start(t, rt.Options{})
-	var images []*rt.Image
+	var built []*rt.Image
 	for i := range 3 {
-		images = append(images, rt.Build(t, "linux/amd64", false, packed(t, "gzip", "base", "base"), packed(t, "gzip", "n", fmt.Sprint(i))))
-		s.Push(t, "app", fmt.Sprintf("t%d", i), images[i])
+		built = append(built, rt.Build(t, "linux/amd64", false, packed(t, "gzip", "base", "base"), packed(t, "gzip", "n", fmt.Sprint(i))))
+		s.Push(t, "app", fmt.Sprintf("t%d", i), built[i])
 	}
 	r := newRoot(t)
 	rec := &recorder{}
-	res, err := r.pull(engine.PullOptions{Ref: s.Addr + "/app", AllTags: true, Progress: rec})
-	if err != nil || res.UpToDate || res.Digest != images[2].Digest || res.Ref != s.Addr+"/app" {
+	res, err := r.pull(images.PullOptions{Ref: s.Addr + "/app", AllTags: true, Progress: rec})
+	if err != nil || res.UpToDate || res.Digest != built[2].Digest || res.Ref != s.Addr+"/app" {
 		t.Errorf("got %+v, %v", res, err)
 	}
-	want := []string{"t0: Pulling from app", "Digest: " + images[0].Digest, "t1: Pulling from app", "Digest: " + images[1].Digest, "t2: Pulling from app"}
+	want := []string{"t0: Pulling from app", "Digest: " + built[0].Digest, "t1: Pulling from app", "Digest: " + built[1].Digest, "t2: Pulling from app"}
 	if !slices.Equal(rec.messages, want) {
 		t.Errorf("messages: %q", rec.messages)
 	}
-	for i, img := range images {
+	for i, img := range built {
 		if got, err := r.store.Find(fmt.Sprintf("%s/app:t%d", s.Addr, i)); err != nil || got.ID != img.ID {
 			t.Errorf("t%d: %s, %v", i, got.ID, err)
 		}
 	}
-	if res, err := r.pull(engine.PullOptions{Ref: s.Addr + "/app", AllTags: true}); err != nil || !res.UpToDate {
+	if res, err := r.pull(images.PullOptions{Ref: s.Addr + "/app", AllTags: true}); err != nil || !res.UpToDate {
 		t.Errorf("again: %+v, %v", res, err)
 	}
-	_, err = r.pull(engine.PullOptions{Ref: s.Addr + "/app:t1", AllTags: true})
-	line(t, err, engine.ErrInvalid, "tag can't be used with --all-tags/-a")
-	_, err = r.pull(engine.PullOptions{Ref: s.Addr + "/none", AllTags: true})
-	line(t, err, engine.ErrNotFound, "repository "+s.Addr+"/none not found")
+	_, err = r.pull(images.PullOptions{Ref: s.Addr + "/app:t1", AllTags: true})
+	line(t, err, errdef.ErrInvalid, "tag can't be used with --all-tags/-a")
+	_, err = r.pull(images.PullOptions{Ref: s.Addr + "/none", AllTags: true})
+	line(t, err, errdef.ErrNotFound, "repository "+s.Addr+"/none not found")
 }
 
 func TestPullRefuses(t *testing.T) {
@@ -171,13 +172,13 @@ func TestPullRefuses(t *testing.T) {
 		kind          error
 		want          string
 	}{
-		{"BusyBox", "", engine.ErrInvalid, "must be lowercase"},
-		{"", "", engine.ErrInvalid, "invalid reference format"},
-		{f.Addr + "/app", "a/b/c/d", engine.ErrInvalid, "invalid platform"},
-		{f.Addr + "/app", "linux/arm64", engine.ErrNotFound, "does not match the platform"},
-		{f.Addr + "/app:x", "", engine.ErrNotFound, "manifest for " + f.Addr + "/app:x not found: manifest unknown"},
+		{"BusyBox", "", errdef.ErrInvalid, "must be lowercase"},
+		{"", "", errdef.ErrInvalid, "invalid reference format"},
+		{f.Addr + "/app", "a/b/c/d", errdef.ErrInvalid, "invalid platform"},
+		{f.Addr + "/app", "linux/arm64", errdef.ErrNotFound, "does not match the platform"},
+		{f.Addr + "/app:x", "", errdef.ErrNotFound, "manifest for " + f.Addr + "/app:x not found: manifest unknown"},
 	} {
-		_, err := r.pull(engine.PullOptions{Ref: tc.ref, Platform: tc.platform})
+		_, err := r.pull(images.PullOptions{Ref: tc.ref, Platform: tc.platform})
 		line(t, err, tc.kind, tc.want)
 	}
 	r.empty()
@@ -216,7 +217,7 @@ func TestPullBadLayers(t *testing.T) {
 				}
 				return false
 			})
-		}, engine.ErrNotFound, "has lost it"},
+		}, errdef.ErrNotFound, "has lost it"},
 		{"other diff ID", func(f *rt.Fake, img *rt.Image) { respoil(f, img, img.Blobs[img.Layers[0].Digest]) }, nil, "but the image says"},
 		{"no tar", func(f *rt.Fake, img *rt.Image) { respoil(f, img, gz(bytes.Repeat([]byte("junk"), 1000))) }, nil, "cannot unpack layer"},
 		{"no gzip", func(f *rt.Fake, img *rt.Image) { respoil(f, img, []byte("this is not gzip")) }, nil, "cannot unpack layer"},
@@ -244,7 +245,7 @@ func TestPullBadLayers(t *testing.T) {
 		f.Add("app", "latest", img)
 		tc.bad(f, img)
 		r := newRoot(t)
-		_, err := r.pull(engine.PullOptions{Ref: f.Addr + "/app"})
+		_, err := r.pull(images.PullOptions{Ref: f.Addr + "/app"})
 		if err == nil {
 			t.Errorf("%s: no error", tc.what)
 		}
@@ -275,7 +276,7 @@ func TestUndoSparesOthers(t *testing.T) {
 	f.SetBlob(bad.Layers[1].Digest, make([]byte, bad.Layers[1].Size))
 	r := newRoot(t)
 	r.mustPull(f.Addr + "/good")
-	_, err := r.pull(engine.PullOptions{Ref: f.Addr + "/bad"})
+	_, err := r.pull(images.PullOptions{Ref: f.Addr + "/bad"})
 	line(t, err, download.ErrDigest, "is damaged")
 	if l := r.layers(); !slices.Equal(l, []string{good.DiffIDs[0][7:]}) {
 		t.Errorf("layers: %v", l)
@@ -285,7 +286,7 @@ func TestUndoSparesOthers(t *testing.T) {
 	if err := os.Mkdir(r.dir.Path("containers", "x"), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if _, err = r.pull(engine.PullOptions{Ref: f.Addr + "/bad"}); err == nil {
+	if _, err = r.pull(images.PullOptions{Ref: f.Addr + "/bad"}); err == nil {
 		t.Fatal("no error")
 	}
 	if l := r.layers(); !slices.Contains(l, good.DiffIDs[0][7:]) {
@@ -311,7 +312,7 @@ func TestPullTogether(t *testing.T) {
 	var wg sync.WaitGroup
 	for range 4 {
 		wg.Go(func() {
-			if _, err := r.pull(engine.PullOptions{Ref: f.Addr + "/app"}); err != nil {
+			if _, err := r.pull(images.PullOptions{Ref: f.Addr + "/app"}); err != nil {
 				t.Error(err)
 			}
 		})
@@ -389,7 +390,7 @@ func TestPullCancelled(t *testing.T) {
 		cancel()
 	}()
 	start := time.Now()
-	_, err := New(registry.Options{}).Pull(ctx, r.store, engine.PullOptions{Ref: f.Addr + "/app"})
+	_, err := New(registry.Options{}).Pull(ctx, r.store, images.PullOptions{Ref: f.Addr + "/app"})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}
@@ -452,12 +453,12 @@ func TestPullGoesOn(t *testing.T) {
 			close(done)
 		}
 	}}
-	_, err := r.pull(engine.PullOptions{Ref: f.Addr + "/app", Progress: rec})
+	_, err := r.pull(images.PullOptions{Ref: f.Addr + "/app", Progress: rec})
 	line(t, err, registry.ErrUnreachable, "closed without an answer")
 	r.tidy()
 	f.SetHook(nil)
 	rec = &recorder{}
-	if _, err := r.pull(engine.PullOptions{Ref: f.Addr + "/app", Progress: rec}); err != nil {
+	if _, err := r.pull(images.PullOptions{Ref: f.Addr + "/app", Progress: rec}); err != nil {
 		t.Fatal(err)
 	}
 	if got := rec.layers[small[7:19]]; !slices.Equal(got, []string{"Already exists"}) {

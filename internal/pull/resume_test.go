@@ -13,7 +13,7 @@ import (
 	"time"
 
 	"berth/internal/download"
-	"berth/internal/engine"
+	"berth/internal/images"
 	"berth/internal/inflate"
 	"berth/internal/registry"
 	rt "berth/internal/registry/registrytest"
@@ -77,7 +77,7 @@ func TestPullResumesWithinLayer(t *testing.T) {
 	stop := func() { time.AfterFunc(200*time.Millisecond, cancel) }
 	m.full.Store(&stop)
 	m.limit.Store(16 << 20)
-	_, err := New(registry.Options{}).Pull(ctx, r.store, engine.PullOptions{Ref: f.Addr + "/app"})
+	_, err := New(registry.Options{}).Pull(ctx, r.store, images.PullOptions{Ref: f.Addr + "/app"})
 	if !errors.Is(err, context.Canceled) {
 		t.Fatalf("got %v", err)
 	}
@@ -108,7 +108,7 @@ func TestPullForgetsBadLayer(t *testing.T) {
 	f.Add("app", "latest", img)
 	respoil(f, img, []byte("\x1f\x8b\x08\x00"+noise(12<<20, 2)))
 	r := newRoot(t)
-	if _, err := r.pull(engine.PullOptions{Ref: f.Addr + "/app"}); err == nil || !strings.Contains(err.Error(), "its gzip is damaged") {
+	if _, err := r.pull(images.PullOptions{Ref: f.Addr + "/app"}); err == nil || !strings.Contains(err.Error(), "its gzip is damaged") {
 		t.Fatalf("got %v", err)
 	}
 	if left := r.names("downloads", ""); len(left) > 0 {
@@ -135,7 +135,7 @@ func TestKeepBlobs(t *testing.T) {
 		}
 	}
 	m.sent.Store(0)
-	res, err := r.pull(engine.PullOptions{Ref: name, KeepBlobs: true})
+	res, err := r.pull(images.PullOptions{Ref: name, KeepBlobs: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -160,12 +160,12 @@ func TestKeepBlobs(t *testing.T) {
 		blob.Close()
 	}
 	m.sent.Store(0)
-	again, err := r.pull(engine.PullOptions{Ref: name, KeepBlobs: true})
+	again, err := r.pull(images.PullOptions{Ref: name, KeepBlobs: true})
 	if err != nil || !again.UpToDate || again.ImageID != res.ImageID || m.sent.Load() > 0 {
 		t.Errorf("%+v, %v, %d bytes", again, err, m.sent.Load())
 	}
 	r2 := newRoot(t)
-	if _, err := r2.pull(engine.PullOptions{Ref: name, KeepBlobs: true}); err != nil {
+	if _, err := r2.pull(images.PullOptions{Ref: name, KeepBlobs: true}); err != nil {
 		t.Fatal(err)
 	}
 	if _, ok := r2.store.HasBlob(img.Layers[0].Digest); !ok || len(r2.layers()) != 2 {
@@ -189,7 +189,7 @@ func TestPullStalePart(t *testing.T) {
 	stop := func() { time.AfterFunc(200*time.Millisecond, cancel) }
 	m.full.Store(&stop)
 	m.limit.Store(6 << 20)
-	if _, err := New(registry.Options{}).Pull(ctx, r.store, engine.PullOptions{Ref: f.Addr + "/app"}); err == nil {
+	if _, err := New(registry.Options{}).Pull(ctx, r.store, images.PullOptions{Ref: f.Addr + "/app"}); err == nil {
 		t.Fatal("no error")
 	}
 	if left := r.names("downloads", ""); len(left) == 0 {

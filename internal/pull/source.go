@@ -8,7 +8,7 @@ import (
 	"time"
 
 	"berth/internal/download"
-	"berth/internal/engine"
+	"berth/internal/images"
 )
 
 // reportEvery bounds how often progress is told.
@@ -21,7 +21,7 @@ var errEnough = errors.New("read as far as was wanted")
 // much of it has come, and when all has, how much has been unpacked.
 type source struct {
 	*download.Download
-	progress engine.Progress
+	progress images.Progress
 	task     task
 
 	cancel context.CancelFunc

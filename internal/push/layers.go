@@ -10,7 +10,7 @@ import (
 	"strings"
 	"sync"
 
-	"berth/internal/engine"
+	"berth/internal/errdef"
 	"berth/internal/registry"
 	"berth/internal/registry/ref"
 	"berth/internal/store"
@@ -285,17 +285,17 @@ func typeFor(docker bool, mediaType string) string {
 
 // classify gives an error the kind that the engine's callers look for.
 func classify(err error) error {
-	var e *engine.Error
+	var e *errdef.Error
 	var kind error
 	switch {
 	case err == nil || errors.As(err, &e):
 		return err
 	case errors.Is(err, registry.ErrNotFound), errors.Is(err, registry.ErrDenied):
-		kind = engine.ErrNotFound
+		kind = errdef.ErrNotFound
 	case errors.Is(err, registry.ErrUnsupported):
-		kind = engine.ErrNotSupported
+		kind = errdef.ErrNotSupported
 	default:
 		return err
 	}
-	return &engine.Error{Kind: kind, Text: err.Error()}
+	return &errdef.Error{Kind: kind, Text: err.Error()}
 }

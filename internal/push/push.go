@@ -9,7 +9,8 @@ import (
 	"slices"
 	"sync"
 
-	"berth/internal/engine"
+	"berth/internal/errdef"
+	"berth/internal/images"
 	"berth/internal/layer"
 	"berth/internal/registry"
 	"berth/internal/registry/platform"
@@ -17,33 +18,33 @@ import (
 	"berth/internal/store"
 )
 
-// Pusher pushes images for an engine.
+// Pusher pushes images of a store.
 type Pusher struct{ opt registry.Options }
 
 // New returns a pusher that reaches registries as opt says.
 func New(opt registry.Options) *Pusher { return &Pusher{opt: opt} }
 
 // Push sends what opt names.
-func (p *Pusher) Push(ctx context.Context, s *store.Store, opt engine.PushOptions) (engine.PushResult, error) {
+func (p *Pusher) Push(ctx context.Context, s *store.Store, opt images.PushOptions) (images.PushResult, error) {
 	r, err := ref.ParseName(opt.Ref)
 	if err != nil {
-		return engine.PushResult{}, &engine.Error{Kind: engine.ErrInvalid, Text: err.Error()}
+		return images.PushResult{}, &errdef.Error{Kind: errdef.ErrInvalid, Text: err.Error()}
 	}
 	switch {
 	case r.Digest != "":
-		return engine.PushResult{}, &engine.Error{Kind: engine.ErrInvalid, Text: "cannot push a digest reference"}
+		return images.PushResult{}, &errdef.Error{Kind: errdef.ErrInvalid, Text: "cannot push a digest reference"}
 	case opt.AllTags && r.Tag != "":
-		return engine.PushResult{}, &engine.Error{Kind: engine.ErrInvalid, Text: "tag can't be used with --all-tags/-a"}
+		return images.PushResult{}, &errdef.Error{Kind: errdef.ErrInvalid, Text: "tag can't be used with --all-tags/-a"}
 	case !opt.AllTags && r.Tag == "":
 		r.Tag = ref.DefaultTag
 	}
 	want, err := platform.Parse(opt.Platform)
 	if err != nil {
-		return engine.PushResult{}, &engine.Error{Kind: engine.ErrInvalid, Text: err.Error()}
+		return images.PushResult{}, &errdef.Error{Kind: errdef.ErrInvalid, Text: err.Error()}
 	}
 	client, err := registry.New(p.opt)
 	if err != nil {
-		return engine.PushResult{}, &engine.Error{Kind: engine.ErrInvalid, Text: err.Error()}
+		return images.PushResult{}, &errdef.Error{Kind: errdef.ErrInvalid, Text: err.Error()}
 	}
 	defer client.Close()
 	j := &job{client: client, store: s, layers: layer.Open(s.Dir()), progress: opt.Progress, sent: map[string]store.Descriptor{}, lost: map[string]error{}, packing: make(chan struct{}, maxPacking)}
@@ -63,7 +64,7 @@ type job struct {
 	store    *store.Store
 	layers   *layer.Set
 	platform *platform.Platform // that images must be for
-	progress engine.Progress
+	progress images.Progress
 	forms    *forms
 	packing  chan struct{} // bounds the layers that are packed at once
 
@@ -73,36 +74,36 @@ type job struct {
 }
 
 // push sends the image r, or all images of r's repository.
-func (j *job) push(ctx context.Context, r ref.Ref, all bool) (engine.PushResult, error) {
+func (j *job) push(ctx context.Context, r ref.Ref, all bool) (images.PushResult, error) {
 	refs := []ref.Ref{r}
 	if all {
 		var err error
 		if refs, err = j.tags(r); err != nil {
-			return engine.PushResult{}, err
+			return images.PushResult{}, err
 		}
 	}
-	images := make([]store.Image, len(refs))
+	found := make([]store.Image, len(refs))
 	var needed []string
 	for i, r := range refs {
 		var err error
-		if images[i], err = j.find(r); err != nil {
-			return engine.PushResult{}, err
+		if found[i], err = j.find(r); err != nil {
+			return images.PushResult{}, err
 		}
-		needed = append(needed, images[i].Layers...)
+		needed = append(needed, found[i].Layers...)
 	}
 	lease, err := j.store.Lease(needed)
 	if err != nil {
-		return engine.PushResult{}, err
+		return images.PushResult{}, err
 	}
 	defer lease.Close()
 	if j.forms, err = gather(j.store); err != nil {
-		return engine.PushResult{}, err
+		return images.PushResult{}, err
 	}
 	j.progress.Message("The push refers to repository [" + r.Name() + "]")
-	var res engine.PushResult
+	var res images.PushResult
 	for i, r := range refs {
-		if res, err = j.image(ctx, r, images[i]); err != nil {
-			return engine.PushResult{}, err
+		if res, err = j.image(ctx, r, found[i]); err != nil {
+			return images.PushResult{}, err
 		}
 	}
 	if all {
@@ -113,7 +114,7 @@ func (j *job) push(ctx context.Context, r ref.Ref, all bool) (engine.PushResult,
 
 // absent says in Docker's words that there is nothing to push under any tag.
 func absent(r ref.Ref) error {
-	return &engine.Error{Kind: engine.ErrNotFound, Text: "An image does not exist locally with the tag: " + r.FamiliarName()}
+	return &errdef.Error{Kind: errdef.ErrNotFound, Text: "An image does not exist locally with the tag: " + r.FamiliarName()}
 }
 
 // tags returns the names that the store has in r's repository.
@@ -143,46 +144,46 @@ func (j *job) find(r ref.Ref) (store.Image, error) {
 		if _, err := j.tags(r); err != nil {
 			return img, err
 		}
-		return img, &engine.Error{Kind: engine.ErrNotFound, Text: "tag does not exist: " + r.Familiar()}
+		return img, &errdef.Error{Kind: errdef.ErrNotFound, Text: "tag does not exist: " + r.Familiar()}
 	}
 	if err != nil || j.platform == nil {
 		return img, err
 	}
 	p := img.Platform()
 	if have := platform.New(p.OS, p.Architecture, p.Variant); j.platform.Fit(have) == 0 {
-		return img, &engine.Error{Kind: engine.ErrNotFound, Text: fmt.Sprintf("image with reference %s was found but does not provide the specified platform (%s): it is for %s", r.Familiar(), j.platform, have)}
+		return img, &errdef.Error{Kind: errdef.ErrNotFound, Text: fmt.Sprintf("image with reference %s was found but does not provide the specified platform (%s): it is for %s", r.Familiar(), j.platform, have)}
 	}
 	return img, nil
 }
 
 // image sends one image: its layers, its configuration, its manifest.
-func (j *job) image(ctx context.Context, r ref.Ref, img store.Image) (engine.PushResult, error) {
+func (j *job) image(ctx context.Context, r ref.Ref, img store.Image) (images.PushResult, error) {
 	dst, err := j.client.Target(r)
 	if err != nil {
-		return engine.PushResult{}, err
+		return images.PushResult{}, err
 	}
 	config, err := j.store.Get(img.ID)
 	if err != nil {
-		return engine.PushResult{}, err
+		return images.PushResult{}, err
 	}
 	base, err := j.base(r, img)
 	if err != nil {
-		return engine.PushResult{}, err
+		return images.PushResult{}, err
 	}
 	repacked, err := j.all(ctx, dst, r, img, base)
 	if err != nil {
-		return engine.PushResult{}, err
+		return images.PushResult{}, err
 	}
 	v, err := j.manifest(img, base)
 	if err != nil {
-		return engine.PushResult{}, err
+		return images.PushResult{}, err
 	}
 	if err := sendConfig(ctx, dst, img.ID, config); err != nil {
-		return engine.PushResult{}, err
+		return images.PushResult{}, err
 	}
 	digest, err := dst.PutManifest(ctx, v.doc.MediaType, v.raw)
 	if err != nil {
-		return engine.PushResult{}, err
+		return images.PushResult{}, err
 	}
 	if repacked > 0 {
 		j.progress.Message(fmt.Sprintf("%d of %d layers were packed anew, as nobody has them as they came: the image has another digest", repacked, len(img.Layers)))
@@ -191,7 +192,7 @@ func (j *job) image(ctx context.Context, r ref.Ref, img store.Image) (engine.Pus
 	_, err = j.store.Add(store.Addition{
 		Names: []string{r.WithDigest(digest).String()}, MediaType: v.doc.MediaType, Manifest: v.raw, Config: config,
 	})
-	return engine.PushResult{Ref: r.String(), Digest: digest, Size: int64(len(v.raw))}, err
+	return images.PushResult{Ref: r.String(), Digest: digest, Size: int64(len(v.raw))}, err
 }
 
 // base returns the manifest to push if that can be: the one that the

@@ -16,7 +16,8 @@ import (
 	"sync"
 	"testing"
 
-	"berth/internal/engine"
+	"berth/internal/errdef"
+	"berth/internal/images"
 	"berth/internal/pull"
 	"berth/internal/registry"
 	"berth/internal/registry/ref"
@@ -48,7 +49,7 @@ func newRoot(t *testing.T) *root {
 
 func (r *root) pull(name string) string {
 	r.t.Helper()
-	res, err := pull.New(registry.Options{}).Pull(context.Background(), r.store, engine.PullOptions{Ref: name})
+	res, err := pull.New(registry.Options{}).Pull(context.Background(), r.store, images.PullOptions{Ref: name})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -66,7 +67,7 @@ func (r *root) tag(old, name string) {
 	}
 }
 
-func (r *root) push(opt engine.PushOptions) (engine.PushResult, *recorder, error) {
+func (r *root) push(opt images.PushOptions) (images.PushResult, *recorder, error) {
 	rec := &recorder{layers: map[string][]string{}}
 	opt.Progress = rec
 	res, err := New(registry.Options{}).Push(context.Background(), r.store, opt)
@@ -76,9 +77,9 @@ func (r *root) push(opt engine.PushOptions) (engine.PushResult, *recorder, error
 	return res, rec, err
 }
 
-func (r *root) mustPush(name string) (engine.PushResult, *recorder) {
+func (r *root) mustPush(name string) (images.PushResult, *recorder) {
 	r.t.Helper()
-	res, rec, err := r.push(engine.PushOptions{Ref: name})
+	res, rec, err := r.push(images.PushOptions{Ref: name})
 	if err != nil {
 		r.t.Fatal(err)
 	}
@@ -283,7 +284,7 @@ func TestPushAllTags(t *testing.T) {
 		r.pull(src.Addr + "/app:" + tag)
 		r.tag(src.Addr+"/app:"+tag, dst.Addr+"/app:"+tag)
 	}
-	res, rec, err := r.push(engine.PushOptions{Ref: dst.Addr + "/app", AllTags: true})
+	res, rec, err := r.push(images.PushOptions{Ref: dst.Addr + "/app", AllTags: true})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -317,21 +318,21 @@ func TestPushRefuses(t *testing.T) {
 	nobody := rt.FreeAddr(t)
 	r.tag(f.Addr+"/app:v1", nobody+"/app:v1")
 	for _, tc := range []struct {
-		opt  engine.PushOptions
+		opt  images.PushOptions
 		kind error
 		want string
 	}{
-		{engine.PushOptions{Ref: "UPPER"}, engine.ErrInvalid, "must be lowercase"},
-		{engine.PushOptions{Ref: "app@" + img.Digest}, engine.ErrInvalid, "cannot push a digest reference"},
-		{engine.PushOptions{Ref: "app:v1", AllTags: true}, engine.ErrInvalid, "tag can't be used with --all-tags/-a"},
-		{engine.PushOptions{Ref: "app:v1", Platform: "nonsense/x/y/z"}, engine.ErrInvalid, "platform"},
-		{engine.PushOptions{Ref: "nothing"}, engine.ErrNotFound, "An image does not exist locally with the tag: nothing"},
-		{engine.PushOptions{Ref: f.Addr + "/app:v2"}, engine.ErrNotFound, "tag does not exist: " + f.Addr + "/app:v2"},
-		{engine.PushOptions{Ref: "nothing", AllTags: true}, engine.ErrNotFound, "An image does not exist locally with the tag: nothing"},
-		{engine.PushOptions{Ref: f.Addr + "/app:v1", Platform: "linux/s390x"}, engine.ErrNotFound, "does not provide the specified platform (linux/s390x): it is for linux/amd64"},
-		{engine.PushOptions{Ref: f.Addr + "/denied/app:v1"}, engine.ErrNotFound, "push access denied for " + f.Addr + "/denied/app, repository does not exist or may require 'berth login'"},
-		{engine.PushOptions{Ref: f.Addr + "/picky/app:v1"}, nil, "no manifests of this kind (HTTP status 400)"},
-		{engine.PushOptions{Ref: nobody + "/app:v1"}, nil, "connection refused: is a registry running there?"},
+		{images.PushOptions{Ref: "UPPER"}, errdef.ErrInvalid, "must be lowercase"},
+		{images.PushOptions{Ref: "app@" + img.Digest}, errdef.ErrInvalid, "cannot push a digest reference"},
+		{images.PushOptions{Ref: "app:v1", AllTags: true}, errdef.ErrInvalid, "tag can't be used with --all-tags/-a"},
+		{images.PushOptions{Ref: "app:v1", Platform: "nonsense/x/y/z"}, errdef.ErrInvalid, "platform"},
+		{images.PushOptions{Ref: "nothing"}, errdef.ErrNotFound, "An image does not exist locally with the tag: nothing"},
+		{images.PushOptions{Ref: f.Addr + "/app:v2"}, errdef.ErrNotFound, "tag does not exist: " + f.Addr + "/app:v2"},
+		{images.PushOptions{Ref: "nothing", AllTags: true}, errdef.ErrNotFound, "An image does not exist locally with the tag: nothing"},
+		{images.PushOptions{Ref: f.Addr + "/app:v1", Platform: "linux/s390x"}, errdef.ErrNotFound, "does not provide the specified platform (linux/s390x): it is for linux/amd64"},
+		{images.PushOptions{Ref: f.Addr + "/denied/app:v1"}, errdef.ErrNotFound, "push access denied for " + f.Addr + "/denied/app, repository does not exist or may require 'berth login'"},
+		{images.PushOptions{Ref: f.Addr + "/picky/app:v1"}, nil, "no manifests of this kind (HTTP status 400)"},
+		{images.PushOptions{Ref: nobody + "/app:v1"}, nil, "connection refused: is a registry running there?"},
 	} {
 		_, _, err := r.push(tc.opt)
 		if err == nil || !strings.Contains(err.Error(), tc.want) || strings.Contains(err.Error(), "\n") {
@@ -361,7 +362,7 @@ func TestPushCancelled(t *testing.T) {
 		}
 		return false
 	})
-	_, err := New(registry.Options{}).Push(ctx, r.store, engine.PushOptions{Ref: dst.Addr + "/app:v1"})
+	_, err := New(registry.Options{}).Push(ctx, r.store, images.PushOptions{Ref: dst.Addr + "/app:v1"})
 	if !errors.Is(err, context.Canceled) {
 		t.Errorf("got %v", err)
 	}

@@ -19,7 +19,8 @@ import (
 	"os/exec"
 	"strings"
 
-	"berth/internal/engine"
+	"berth/internal/errdef"
+	"berth/internal/images"
 	"berth/internal/stage"
 	"berth/internal/store"
 )
@@ -39,11 +40,11 @@ type Request struct {
 	// the account's own.
 	DockerConfig string `json:"dockerConfig,omitempty"`
 
-	Pull      *engine.PullOptions     `json:"pull,omitempty"`
-	Push      *engine.PushOptions     `json:"push,omitempty"`
-	Login     *engine.LoginOptions    `json:"login,omitempty"`
-	Search    *engine.SearchOptions   `json:"search,omitempty"`
-	Manifests *engine.ManifestOptions `json:"manifests,omitempty"`
+	Pull      *images.PullOptions     `json:"pull,omitempty"`
+	Push      *images.PushOptions     `json:"push,omitempty"`
+	Login     *images.LoginOptions    `json:"login,omitempty"`
+	Search    *images.SearchOptions   `json:"search,omitempty"`
+	Manifests *images.ManifestOptions `json:"manifests,omitempty"`
 }
 
 // Event is one line of what the program has to say. The last one carries a
@@ -55,7 +56,7 @@ type Event struct {
 	Failure *Failure        `json:"failure,omitempty"`
 }
 
-// Layer is the progress of one layer, as [engine.Progress] has it.
+// Layer is the progress of one layer, as [images.Progress] has it.
 type Layer struct {
 	ID      string `json:"id"`
 	Status  string `json:"status"`
@@ -87,57 +88,57 @@ func (f *Failure) unpack() error {
 	}
 	for _, k := range kinds() {
 		if f.Kind == k.Error() {
-			return &engine.Error{Kind: k, Text: f.Text}
+			return &errdef.Error{Kind: k, Text: f.Text}
 		}
 	}
 	return errors.New(f.Text)
 }
 
 func kinds() []error {
-	return []error{engine.ErrNotFound, engine.ErrConflict, engine.ErrInvalid, engine.ErrNotSupported}
+	return []error{errdef.ErrNotFound, errdef.ErrConflict, errdef.ErrInvalid, errdef.ErrNotSupported}
 }
 
-var _ engine.Remote = (*Client)(nil)
+var _ images.Remote = (*Client)(nil)
 
-// Client starts the program for each request. It is an [engine.Remote].
+// Client starts the program for each request. It is an [images.Remote].
 type Client struct{ req Request }
 
 // New returns a client. Root and verb of req are filled in later.
 func New(req Request) *Client { return &Client{req: req} }
 
 // Pull has what opt names fetched and listed in s.
-func (c *Client) Pull(ctx context.Context, s *store.Store, opt engine.PullOptions) (res engine.PullResult, err error) {
+func (c *Client) Pull(ctx context.Context, s *store.Store, opt images.PullOptions) (res images.PullResult, err error) {
 	err = c.ask(ctx, s, "the pull of "+opt.Ref, opt.Progress, func(r *Request) { r.Pull = &opt }, &res)
 	return res, err
 }
 
 // Push sends what opt names.
-func (c *Client) Push(ctx context.Context, s *store.Store, opt engine.PushOptions) (res engine.PushResult, err error) {
+func (c *Client) Push(ctx context.Context, s *store.Store, opt images.PushOptions) (res images.PushResult, err error) {
 	err = c.ask(ctx, s, "the push of "+opt.Ref, opt.Progress, func(r *Request) { r.Push = &opt }, &res)
 	return res, err
 }
 
 // Login tries an account.
-func (c *Client) Login(ctx context.Context, s *store.Store, opt engine.LoginOptions) (res engine.LoginResult, err error) {
+func (c *Client) Login(ctx context.Context, s *store.Store, opt images.LoginOptions) (res images.LoginResult, err error) {
 	err = c.ask(ctx, s, "the login at "+opt.Server, nil, func(r *Request) { r.Login = &opt }, &res)
 	return res, err
 }
 
 // Search looks for repositories.
-func (c *Client) Search(ctx context.Context, s *store.Store, opt engine.SearchOptions) (res []engine.SearchResult, err error) {
+func (c *Client) Search(ctx context.Context, s *store.Store, opt images.SearchOptions) (res []images.SearchResult, err error) {
 	err = c.ask(ctx, s, "the search for "+opt.Term, nil, func(r *Request) { r.Search = &opt }, &res)
 	return res, err
 }
 
 // Manifests fetches manifests.
-func (c *Client) Manifests(ctx context.Context, s *store.Store, opt engine.ManifestOptions) (res []engine.ManifestDocument, err error) {
+func (c *Client) Manifests(ctx context.Context, s *store.Store, opt images.ManifestOptions) (res []images.ManifestDocument, err error) {
 	err = c.ask(ctx, s, "the look at "+opt.Ref, nil, func(r *Request) { r.Manifests = &opt }, &res)
 	return res, err
 }
 
 // ask starts the program, hands it the request that verb completes, and hears
 // it to the end.
-func (c *Client) ask(ctx context.Context, s *store.Store, what string, progress engine.Progress, verb func(*Request), res any) error {
+func (c *Client) ask(ctx context.Context, s *store.Store, what string, progress images.Progress, verb func(*Request), res any) error {
 	req := c.req
 	req.Root = s.Dir().Root()
 	verb(&req)
@@ -183,7 +184,7 @@ func firstLine(s string) string {
 }
 
 // listen passes progress on until the result comes.
-func listen(out io.Reader, progress engine.Progress, res any) error {
+func listen(out io.Reader, progress images.Progress, res any) error {
 	dec := json.NewDecoder(out)
 	for {
 		var e Event

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"strings"
 
+	"berth/internal/errdef"
+
 	dockerspec "github.com/moby/docker-image-spec/specs-go/v1"
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
@@ -118,7 +120,7 @@ func SettleNetwork(cfg *container.Config, hc *container.HostConfig) ([]string, e
 		for p, bindings := range hc.PortBindings {
 			for _, b := range bindings {
 				if b.HostPort != "" && b.HostPort != fmt.Sprint(p.Num()) {
-					return nil, &Error{Kind: ErrNotSupported, Text: fmt.Sprintf("cannot publish %s as %s: containers share the host's network in this version, so a port keeps its number: use -p %d:%d, or let the program listen on %s",
+					return nil, &errdef.Error{Kind: errdef.ErrNotSupported, Text: fmt.Sprintf("cannot publish %s as %s: containers share the host's network in this version, so a port keeps its number: use -p %d:%d, or let the program listen on %s",
 						p, b.HostPort, p.Num(), p.Num(), b.HostPort)}
 				}
 			}
@@ -126,10 +128,10 @@ func SettleNetwork(cfg *container.Config, hc *container.HostConfig) ([]string, e
 		return nil, nil
 	case mode == "none", strings.HasPrefix(mode, "container:"):
 		if len(hc.PortBindings) > 0 && mode != "none" {
-			return nil, &Error{Kind: ErrInvalid, Text: "conflicting options: port publishing and the container type network mode"}
+			return nil, &errdef.Error{Kind: errdef.ErrInvalid, Text: "conflicting options: port publishing and the container type network mode"}
 		}
 	default:
-		return nil, &Error{Kind: ErrNotFound, Text: fmt.Sprintf("network %s not found: this version knows host, none and container:NAME", mode)}
+		return nil, &errdef.Error{Kind: errdef.ErrNotFound, Text: fmt.Sprintf("network %s not found: this version knows host, none and container:NAME", mode)}
 	}
 	return nil, nil
 }

@@ -9,6 +9,7 @@ import (
 
 	"github.com/moby/moby/api/types/container"
 
+	"berth/internal/errdef"
 	"berth/internal/filter"
 	"berth/internal/shim"
 )
@@ -62,13 +63,13 @@ func (s *Set) oneFilter(key, v string, entries []Entry, image Ancestor) (func(En
 		}, nil
 	case "status":
 		if err := container.ValidateContainerState(container.ContainerState(v)); err != nil {
-			return nil, &Error{Kind: ErrInvalid, Text: "invalid filter 'status=" + v + "'"}
+			return nil, &errdef.Error{Kind: errdef.ErrInvalid, Text: "invalid filter 'status=" + v + "'"}
 		}
 		return func(en Entry) bool { return en.Status.Phase == v }, nil
 	case "exited":
 		n, err := strconv.Atoi(v)
 		if err != nil {
-			return nil, &Error{Kind: ErrInvalid, Text: "invalid filter 'exited=" + v + "'"}
+			return nil, &errdef.Error{Kind: errdef.ErrInvalid, Text: "invalid filter 'exited=" + v + "'"}
 		}
 		return func(en Entry) bool { return en.Status.Phase == shim.Exited && en.Status.ExitCode == n }, nil
 	case "health":
@@ -84,7 +85,7 @@ func (s *Set) oneFilter(key, v string, entries []Entry, image Ancestor) (func(En
 
 func healthFilter(v string) (func(Entry) bool, error) {
 	if err := container.ValidateHealthStatus(container.HealthStatus(v)); err != nil {
-		return nil, &Error{Kind: ErrInvalid, Text: "invalid filter 'health=" + v + "'"}
+		return nil, &errdef.Error{Kind: errdef.ErrInvalid, Text: "invalid filter 'health=" + v + "'"}
 	}
 	return func(en Entry) bool {
 		if en.Status.Health == nil {
@@ -116,7 +117,7 @@ func useFilter(key, v string, image Ancestor) (func(Entry) bool, error) {
 	case "isolation", "is-task":
 		return func(Entry) bool { return true }, nil
 	}
-	return nil, &Error{Kind: ErrInvalid, Text: "invalid filter '" + key + "'"}
+	return nil, &errdef.Error{Kind: errdef.ErrInvalid, Text: "invalid filter '" + key + "'"}
 }
 
 func descends(layers, base []string) bool {
@@ -163,7 +164,7 @@ func Until(v string) (time.Time, error) {
 	if t, ok := filter.Moment(v); ok {
 		return t, nil
 	}
-	return time.Time{}, &Error{Kind: ErrInvalid, Text: "invalid filter 'until=" + v + "'"}
+	return time.Time{}, &errdef.Error{Kind: errdef.ErrInvalid, Text: "invalid filter 'until=" + v + "'"}
 }
 
 // nameFilter matches anywhere in the name, or as a regular expression, as
@@ -172,7 +173,7 @@ func nameFilter(v string) (func(Entry) bool, error) {
 	v = strings.TrimPrefix(v, "/")
 	re, err := regexp.Compile(v)
 	if err != nil {
-		return nil, &Error{Kind: ErrInvalid, Text: "invalid filter 'name=" + v + "': " + err.Error()}
+		return nil, &errdef.Error{Kind: errdef.ErrInvalid, Text: "invalid filter 'name=" + v + "': " + err.Error()}
 	}
 	return func(en Entry) bool { return re.MatchString(en.Name) || re.MatchString("/"+en.Name) }, nil
 }

@@ -7,6 +7,7 @@ import (
 	"os"
 	"strings"
 
+	"berth/internal/errdef"
 	"berth/internal/state"
 )
 
@@ -20,7 +21,7 @@ func CheckName(name string) error {
 		}
 	}
 	if !ok || len(name) > 200 {
-		return &Error{Kind: ErrInvalid, Text: fmt.Sprintf("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)}
+		return &errdef.Error{Kind: errdef.ErrInvalid, Text: fmt.Sprintf("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)}
 	}
 	return nil
 }
@@ -37,7 +38,7 @@ func (s *Set) Claim(r *Record, name string) error {
 			err = names.Claim(name, r.ID)
 		}
 		if errors.As(err, &used) {
-			return &Error{Kind: ErrConflict, Text: fmt.Sprintf("Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", "/"+name, used.ID)}
+			return &errdef.Error{Kind: errdef.ErrConflict, Text: fmt.Sprintf("Conflict. The container name %q is already in use by container %q. You have to remove (or rename) that container to be able to reuse that name.", "/"+name, used.ID)}
 		}
 		return err
 	}

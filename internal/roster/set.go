@@ -10,6 +10,7 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"berth/internal/errdef"
 	"berth/internal/shim"
 	"berth/internal/state"
 )
@@ -65,7 +66,7 @@ func (s *Set) Find(text string) (string, error) {
 	for _, id := range ids {
 		if strings.HasPrefix(id, name) {
 			if found != "" {
-				return "", fmt.Errorf("multiple IDs found with provided prefix: %s: %w", text, ErrInvalid)
+				return "", fmt.Errorf("multiple IDs found with provided prefix: %s: %w", text, errdef.ErrInvalid)
 			}
 			found = id
 		}
@@ -183,7 +184,7 @@ func (s *Set) Entries() (out []Entry, left []string, err error) {
 	}
 	for _, id := range ids {
 		r, st, err := s.Load(id)
-		if errors.Is(err, ErrNotFound) {
+		if errors.Is(err, errdef.ErrNotFound) {
 			continue
 		}
 		if err != nil {

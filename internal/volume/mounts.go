@@ -11,6 +11,8 @@ import (
 	"slices"
 	"strings"
 
+	"berth/internal/errdef"
+
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 )
@@ -81,14 +83,14 @@ func (r *MountRequest) collect() ([]wanted, error) {
 	seen := map[string]bool{}
 	for _, w := range ws {
 		if seen[w.point.Destination] {
-			return nil, &Error{Kind: ErrInvalid, Text: "Duplicate mount point: " + w.point.Destination}
+			return nil, &errdef.Error{Kind: errdef.ErrInvalid, Text: "Duplicate mount point: " + w.point.Destination}
 		}
 		seen[w.point.Destination] = true
 	}
 	for dest := range r.Image {
 		dest = path.Clean(dest)
 		if !seen[dest] && r.Tmpfs[dest] == "" && !path.IsAbs(dest) {
-			return nil, &Error{Kind: ErrInvalid, Text: fmt.Sprintf("the image's volume %q is not an absolute path", dest)}
+			return nil, &errdef.Error{Kind: errdef.ErrInvalid, Text: fmt.Sprintf("the image's volume %q is not an absolute path", dest)}
 		}
 		if _, tmpfs := r.Tmpfs[dest]; !seen[dest] && !tmpfs {
 			ws = append(ws, wanted{point: container.MountPoint{Type: mount.TypeVolume, Destination: dest, RW: true}, fill: true})
@@ -101,7 +103,7 @@ func (r *MountRequest) collect() ([]wanted, error) {
 // source absolute, or the name of a volume, or missing.
 func parseBind(text string) (wanted, error) {
 	bad := func(why string) (wanted, error) {
-		return wanted{}, &Error{Kind: ErrInvalid, Text: fmt.Sprintf("invalid volume specification: '%s': %s", text, why)}
+		return wanted{}, &errdef.Error{Kind: errdef.ErrInvalid, Text: fmt.Sprintf("invalid volume specification: '%s': %s", text, why)}
 	}
 	parts := strings.Split(text, ":")
 	w := wanted{point: container.MountPoint{RW: true, Propagation: mount.PropagationRPrivate}, fill: true}
@@ -146,7 +148,7 @@ func parseBind(text string) (wanted, error) {
 // fromMount reads a --mount.
 func fromMount(m *mount.Mount) (wanted, error) {
 	bad := func(why string) (wanted, error) {
-		return wanted{}, &Error{Kind: ErrInvalid, Text: "invalid mount config for type \"" + string(m.Type) + "\": " + why}
+		return wanted{}, &errdef.Error{Kind: errdef.ErrInvalid, Text: "invalid mount config for type \"" + string(m.Type) + "\": " + why}
 	}
 	if !path.IsAbs(m.Target) {
 		return bad("field Target must be an absolute path")
@@ -180,7 +182,7 @@ func fromMount(m *mount.Mount) (wanted, error) {
 		}
 	case mount.TypeTmpfs:
 	default:
-		return wanted{}, &Error{Kind: ErrNotSupported, Text: fmt.Sprintf("mounts of type %q are not supported: use bind, volume or tmpfs", m.Type)}
+		return wanted{}, &errdef.Error{Kind: errdef.ErrNotSupported, Text: fmt.Sprintf("mounts of type %q are not supported: use bind, volume or tmpfs", m.Type)}
 	}
 	return w, nil
 }
@@ -195,7 +197,7 @@ func (s *Set) settle(ctx context.Context, out *Mounts, w *wanted) error {
 			err = os.MkdirAll(p.Source, 0o755)
 		}
 		if errors.Is(err, fs.ErrNotExist) {
-			return &Error{Kind: ErrInvalid, Text: fmt.Sprintf("invalid mount config for type \"bind\": bind source path does not exist: %s", p.Source)}
+			return &errdef.Error{Kind: errdef.ErrInvalid, Text: fmt.Sprintf("invalid mount config for type \"bind\": bind source path does not exist: %s", p.Source)}
 		}
 		if err != nil {
 			return fmt.Errorf("cannot mount %s: %w", p.Source, err)

@@ -6,6 +6,8 @@ import (
 	"slices"
 	"testing"
 
+	"berth/internal/errdef"
+
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/mount"
 )
@@ -56,14 +58,14 @@ func TestResolveRefuses(t *testing.T) {
 		kind error
 		want string
 	}{
-		{MountRequest{Binds: []string{"a:b:c:d"}}, ErrInvalid, "invalid volume specification: 'a:b:c:d': too many colons"},
-		{MountRequest{Binds: []string{"/a:b"}}, ErrInvalid, "invalid volume specification: '/a:b': the path in the container must be absolute"},
-		{MountRequest{Binds: []string{"/a:/"}}, ErrInvalid, "invalid volume specification: '/a:/': destination can't be '/'"},
-		{MountRequest{Binds: []string{"/a:/b:bogus"}}, ErrInvalid, "invalid volume specification: '/a:/b:bogus': invalid mode: bogus"},
-		{MountRequest{Binds: []string{"v1:/b", "v2:/b/"}}, ErrInvalid, "Duplicate mount point: /b"},
-		{MountRequest{Mounts: []mount.Mount{{Type: mount.TypeBind, Source: "/none", Target: "/b"}}}, ErrInvalid, `invalid mount config for type "bind": bind source path does not exist: /none`},
-		{MountRequest{Mounts: []mount.Mount{{Type: "npipe", Target: "/b"}}}, ErrNotSupported, ""},
-		{MountRequest{Image: map[string]struct{}{"rel": {}}}, ErrInvalid, `the image's volume "rel" is not an absolute path`},
+		{MountRequest{Binds: []string{"a:b:c:d"}}, errdef.ErrInvalid, "invalid volume specification: 'a:b:c:d': too many colons"},
+		{MountRequest{Binds: []string{"/a:b"}}, errdef.ErrInvalid, "invalid volume specification: '/a:b': the path in the container must be absolute"},
+		{MountRequest{Binds: []string{"/a:/"}}, errdef.ErrInvalid, "invalid volume specification: '/a:/': destination can't be '/'"},
+		{MountRequest{Binds: []string{"/a:/b:bogus"}}, errdef.ErrInvalid, "invalid volume specification: '/a:/b:bogus': invalid mode: bogus"},
+		{MountRequest{Binds: []string{"v1:/b", "v2:/b/"}}, errdef.ErrInvalid, "Duplicate mount point: /b"},
+		{MountRequest{Mounts: []mount.Mount{{Type: mount.TypeBind, Source: "/none", Target: "/b"}}}, errdef.ErrInvalid, `invalid mount config for type "bind": bind source path does not exist: /none`},
+		{MountRequest{Mounts: []mount.Mount{{Type: "npipe", Target: "/b"}}}, errdef.ErrNotSupported, ""},
+		{MountRequest{Image: map[string]struct{}{"rel": {}}}, errdef.ErrInvalid, `the image's volume "rel" is not an absolute path`},
 	} {
 		_, err := h.Resolve(t.Context(), c.req)
 		if !errors.Is(err, c.kind) || c.want != "" && err.Error() != c.want {

@@ -7,16 +7,17 @@ import (
 	"slices"
 	"strings"
 
+	"berth/internal/errdef"
 	"berth/internal/filter"
 )
 
 // checkName applies Docker's rule.
 func checkName(name string) error {
 	if len(name) == 1 {
-		return &Error{Kind: ErrInvalid, Text: "volume name is too short, names should be at least two alphanumeric characters"}
+		return &errdef.Error{Kind: errdef.ErrInvalid, Text: "volume name is too short, names should be at least two alphanumeric characters"}
 	}
 	if len(name) > 255 {
-		return &Error{Kind: ErrInvalid, Text: "volume name is too long, names should have at most 255 characters"}
+		return &errdef.Error{Kind: errdef.ErrInvalid, Text: "volume name is too long, names should have at most 255 characters"}
 	}
 	ok := name != ""
 	for i, c := range name {
@@ -24,7 +25,7 @@ func checkName(name string) error {
 		ok = ok && (alnum || i > 0 && strings.ContainsRune("_.-", c))
 	}
 	if !ok {
-		return &Error{Kind: ErrInvalid, Text: fmt.Sprintf("%q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path", name)}
+		return &errdef.Error{Kind: errdef.ErrInvalid, Text: fmt.Sprintf("%q includes invalid characters for a local volume name, only \"[a-zA-Z0-9][a-zA-Z0-9_.-]\" are allowed. If you intended to pass a host directory, use absolute path", name)}
 	}
 	return nil
 }
@@ -34,7 +35,7 @@ func checkName(name string) error {
 // which is returned, and memory (type=tmpfs,device=tmpfs,o=size=…).
 func checkOptions(opts map[string]string) (link string, err error) {
 	bad := func(format string, args ...any) (string, error) {
-		return "", &Error{Kind: ErrInvalid, Text: fmt.Sprintf(format, args...)}
+		return "", &errdef.Error{Kind: errdef.ErrInvalid, Text: fmt.Sprintf(format, args...)}
 	}
 	if len(opts) == 0 {
 		return "", nil
@@ -102,7 +103,7 @@ func (s *Set) DropUnused(names []string) error {
 		switch {
 		case err == nil:
 			errs = append(errs, gone.Close())
-		case !errors.Is(err, ErrNotFound) && !errors.Is(err, ErrInUse):
+		case !errors.Is(err, errdef.ErrNotFound) && !errors.Is(err, errdef.ErrConflict):
 			errs = append(errs, err)
 		}
 	}
@@ -114,14 +115,14 @@ func (s *Set) DropUnused(names []string) error {
 func (s *Set) filter(filters map[string][]string, known ...string) (func(record) bool, error) {
 	for key := range filters {
 		if !slices.Contains(known, key) {
-			return nil, &Error{Kind: ErrInvalid, Text: fmt.Sprintf("invalid filter '%s'", key)}
+			return nil, &errdef.Error{Kind: errdef.ErrInvalid, Text: fmt.Sprintf("invalid filter '%s'", key)}
 		}
 	}
 	var users map[string][]string
 	var dangling []bool
 	for _, v := range filters["dangling"] {
 		if !filter.True(v) && !filter.False(v) {
-			return nil, &Error{Kind: ErrInvalid, Text: fmt.Sprintf("invalid filter 'dangling=[%s]'", v)}
+			return nil, &errdef.Error{Kind: errdef.ErrInvalid, Text: fmt.Sprintf("invalid filter 'dangling=[%s]'", v)}
 		}
 		dangling = append(dangling, filter.True(v))
 	}

@@ -25,6 +25,7 @@ import (
 
 	"github.com/moby/moby/api/types/volume"
 
+	"berth/internal/errdef"
 	"berth/internal/filter"
 	"berth/internal/state"
 	"berth/internal/sys"
@@ -90,7 +91,7 @@ func (s *Set) Create(ctx context.Context, opt Request) (volume.Volume, error) {
 		return fail(err)
 	}
 	if opt.Driver != "" && opt.Driver != Driver {
-		return fail(&Error{Kind: ErrNotFound, Text: fmt.Sprintf("error looking up volume plugin %s: plugin %q not found (berth has only the driver local)", opt.Driver, opt.Driver)})
+		return fail(&errdef.Error{Kind: errdef.ErrNotFound, Text: fmt.Sprintf("error looking up volume plugin %s: plugin %q not found (berth has only the driver local)", opt.Driver, opt.Driver)})
 	}
 	old, err := s.read(r.Name)
 	if err == nil {
@@ -226,7 +227,7 @@ func (s *Set) find(name string) (record, error) {
 }
 
 func noVolume(name string) error {
-	return &Error{Kind: ErrNotFound, Text: "get " + name + ": no such volume"}
+	return &errdef.Error{Kind: errdef.ErrNotFound, Text: "get " + name + ": no such volume"}
 }
 
 // names lists the folders of volumes by name.
@@ -294,7 +295,7 @@ func (s *Set) Fill(name string, data func(dir string) error) error {
 // one is no error.
 func (s *Set) Remove(ctx context.Context, name string, force bool) error {
 	gone, err := s.take(name)
-	if force && errors.Is(err, ErrNotFound) {
+	if force && errors.Is(err, errdef.ErrNotFound) {
 		return nil
 	}
 	if err != nil {
@@ -319,7 +320,7 @@ func (s *Set) take(name string) (*state.Temp, error) {
 		return nil, err
 	}
 	if ids := users[name]; len(ids) > 0 {
-		return nil, &Error{Kind: ErrInUse, Text: fmt.Sprintf("remove %s: volume is in use - [%s]", name, strings.Join(ids, ", "))}
+		return nil, &errdef.Error{Kind: errdef.ErrConflict, Text: fmt.Sprintf("remove %s: volume is in use - [%s]", name, strings.Join(ids, ", "))}
 	}
 	tmp, err := s.dir.Temp()
 	if err != nil {
@@ -360,7 +361,7 @@ func (s *Set) Prune(ctx context.Context, all bool, filters map[string][]string) 
 			continue
 		}
 		gone, err := s.take(name)
-		if errors.Is(err, ErrInUse) || errors.Is(err, ErrNotFound) {
+		if errors.Is(err, errdef.ErrConflict) || errors.Is(err, errdef.ErrNotFound) {
 			continue // somebody was faster
 		}
 		if err != nil {

@@ -17,6 +17,7 @@ import (
 
 	"github.com/moby/moby/api/types/volume"
 
+	"berth/internal/errdef"
 	"berth/internal/state"
 )
 
@@ -130,21 +131,21 @@ func TestRefusals(t *testing.T) {
 		kind error
 		want string
 	}{
-		{Request{Name: "a"}, ErrInvalid, "create a: volume name is too short, names should be at least two alphanumeric characters"},
-		{Request{Name: "a/b"}, ErrInvalid, `create a/b: "a/b"` + chars},
-		{Request{Name: ".lock"}, ErrInvalid, `create .lock: ".lock"` + chars},
-		{Request{Name: "ab\nc"}, ErrInvalid, ""},
-		{Request{Name: strings.Repeat("x", 256)}, ErrInvalid, ""},
-		{Request{Name: "nfs1", Driver: "nfs"}, ErrNotFound, `create nfs1: error looking up volume plugin nfs: plugin "nfs" not found (berth has only the driver local)`},
-		{Request{Name: "vv", DriverOpts: map[string]string{"foo": "1"}}, ErrInvalid, `create vv: invalid option: "foo"`},
-		{Request{Name: "vv", DriverOpts: map[string]string{"type": "tmpfs"}}, ErrInvalid, `create vv: missing required option: "device"`},
-		{Request{Name: "vv", DriverOpts: map[string]string{"o": "bind"}}, ErrInvalid, `create vv: missing required option: "device"`},
-		{Request{Name: "vv", DriverOpts: map[string]string{"size": "1g"}}, ErrInvalid, `create vv: quota size requested but no quota support`},
-		{Request{Name: "vv", DriverOpts: map[string]string{"type": "nfs", "device": ":/x", "o": "addr=1.2.3.4"}}, ErrInvalid, `create vv: file system type "nfs" is not supported for volumes; mount it on the host and use type=none,o=bind,device=/path, or use tmpfs`},
-		{Request{Name: "vv", DriverOpts: map[string]string{"type": "none", "device": "/x"}}, ErrInvalid, `create vv: type none needs the option o=bind`},
-		{Request{Name: "vv", DriverOpts: map[string]string{"type": "none", "device": "x", "o": "bind"}}, ErrInvalid, `create vv: device "x" of a bind volume must be an absolute path`},
-		{Request{Name: "vv", DriverOpts: map[string]string{"type": "none", "device": "/x", "o": "bind,ro"}}, ErrInvalid, ""},
-		{Request{Name: "vv", DriverOpts: map[string]string{"type": "tmpfs", "device": "tmpfs", "o": "bogus=1"}}, ErrInvalid, ""},
+		{Request{Name: "a"}, errdef.ErrInvalid, "create a: volume name is too short, names should be at least two alphanumeric characters"},
+		{Request{Name: "a/b"}, errdef.ErrInvalid, `create a/b: "a/b"` + chars},
+		{Request{Name: ".lock"}, errdef.ErrInvalid, `create .lock: ".lock"` + chars},
+		{Request{Name: "ab\nc"}, errdef.ErrInvalid, ""},
+		{Request{Name: strings.Repeat("x", 256)}, errdef.ErrInvalid, ""},
+		{Request{Name: "nfs1", Driver: "nfs"}, errdef.ErrNotFound, `create nfs1: error looking up volume plugin nfs: plugin "nfs" not found (berth has only the driver local)`},
+		{Request{Name: "vv", DriverOpts: map[string]string{"foo": "1"}}, errdef.ErrInvalid, `create vv: invalid option: "foo"`},
+		{Request{Name: "vv", DriverOpts: map[string]string{"type": "tmpfs"}}, errdef.ErrInvalid, `create vv: missing required option: "device"`},
+		{Request{Name: "vv", DriverOpts: map[string]string{"o": "bind"}}, errdef.ErrInvalid, `create vv: missing required option: "device"`},
+		{Request{Name: "vv", DriverOpts: map[string]string{"size": "1g"}}, errdef.ErrInvalid, `create vv: quota size requested but no quota support`},
+		{Request{Name: "vv", DriverOpts: map[string]string{"type": "nfs", "device": ":/x", "o": "addr=1.2.3.4"}}, errdef.ErrInvalid, `create vv: file system type "nfs" is not supported for volumes; mount it on the host and use type=none,o=bind,device=/path, or use tmpfs`},
+		{Request{Name: "vv", DriverOpts: map[string]string{"type": "none", "device": "/x"}}, errdef.ErrInvalid, `create vv: type none needs the option o=bind`},
+		{Request{Name: "vv", DriverOpts: map[string]string{"type": "none", "device": "x", "o": "bind"}}, errdef.ErrInvalid, `create vv: device "x" of a bind volume must be an absolute path`},
+		{Request{Name: "vv", DriverOpts: map[string]string{"type": "none", "device": "/x", "o": "bind,ro"}}, errdef.ErrInvalid, ""},
+		{Request{Name: "vv", DriverOpts: map[string]string{"type": "tmpfs", "device": "tmpfs", "o": "bogus=1"}}, errdef.ErrInvalid, ""},
 	} {
 		_, err := e.Create(t.Context(), c.opt)
 		if !errors.Is(err, c.kind) || c.want != "" && err.Error() != c.want {
@@ -155,10 +156,10 @@ func TestRefusals(t *testing.T) {
 		t.Errorf("refused requests left %v", got)
 	}
 	for _, name := range []string{"none", "../volumes", "", "a/b"} {
-		if _, err := e.Inspect(t.Context(), name); !errors.Is(err, ErrNotFound) || err.Error() != "get "+name+": no such volume" {
+		if _, err := e.Inspect(t.Context(), name); !errors.Is(err, errdef.ErrNotFound) || err.Error() != "get "+name+": no such volume" {
 			t.Errorf("inspect %q: %v", name, err)
 		}
-		if err := e.Remove(t.Context(), name, false); !errors.Is(err, ErrNotFound) || err.Error() != "get "+name+": no such volume" {
+		if err := e.Remove(t.Context(), name, false); !errors.Is(err, errdef.ErrNotFound) || err.Error() != "get "+name+": no such volume" {
 			t.Errorf("remove %q: %v", name, err)
 		}
 		if err := e.Remove(t.Context(), name, true); err != nil {
@@ -221,7 +222,7 @@ func TestListAndFilters(t *testing.T) {
 		}
 	}
 	for _, f := range []map[string][]string{{"dangling": {"maybe"}}, {"color": {"red"}}} {
-		if _, err := e.List(t.Context(), f); !errors.Is(err, ErrInvalid) {
+		if _, err := e.List(t.Context(), f); !errors.Is(err, errdef.ErrInvalid) {
 			t.Errorf("%v: %v", f, err)
 		}
 	}
@@ -240,7 +241,7 @@ func TestRemove(t *testing.T) {
 	withContainer(t, e, id, "data")
 	for _, force := range []bool{false, true} {
 		err := e.Remove(t.Context(), "data", force)
-		if !errors.Is(err, ErrInUse) || err.Error() != "remove data: volume is in use - ["+id+"]" {
+		if !errors.Is(err, errdef.ErrConflict) || err.Error() != "remove data: volume is in use - ["+id+"]" {
 			t.Errorf("in use, force %v: %v", force, err)
 		}
 	}
@@ -340,7 +341,7 @@ func TestPrune(t *testing.T) {
 	if got := names(t, e, nil); !slices.Equal(got, want) {
 		t.Errorf("left: %v, want %v", got, want)
 	}
-	if _, err := e.Prune(t.Context(), false, map[string][]string{"name": {"x"}}); !errors.Is(err, ErrInvalid) {
+	if _, err := e.Prune(t.Context(), false, map[string][]string{"name": {"x"}}); !errors.Is(err, errdef.ErrInvalid) {
 		t.Errorf("an unknown filter: %v", err)
 	}
 }
@@ -375,7 +376,7 @@ func TestHold(t *testing.T) {
 	}
 	withContainer(t, e, strings.Repeat("a", 64), "data")
 	hold.Unlock()
-	if err := <-done; !errors.Is(err, ErrInUse) {
+	if err := <-done; !errors.Is(err, errdef.ErrConflict) {
 		t.Errorf("after the container came: %v", err)
 	}
 }

@@ -129,7 +129,7 @@ func serve(ctx context.Context, req remote.Request, t *teller) (any, error) {
 	return nil, errors.New("request without a verb")
 }
 
-// teller is a [engine.Progress] that writes events. Bytes are reported a few
+// teller is a [images.Progress] that writes events. Bytes are reported a few
 // times a second, whoever looks at them.
 type teller struct {
 	mu    sync.Mutex

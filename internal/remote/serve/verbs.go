@@ -6,28 +6,29 @@ import (
 	"fmt"
 	"strings"
 
-	"berth/internal/engine"
+	"berth/internal/errdef"
+	"berth/internal/images"
 	"berth/internal/registry"
 	"berth/internal/registry/ref"
 	"berth/internal/store"
 )
 
 // login tries an account.
-func login(ctx context.Context, opt registry.Options, o engine.LoginOptions) (engine.LoginResult, error) {
+func login(ctx context.Context, opt registry.Options, o images.LoginOptions) (images.LoginResult, error) {
 	if _, err := ref.ParseName(o.Server + "/x"); err != nil {
-		return engine.LoginResult{}, invalid("%q is not the name of a registry", o.Server)
+		return images.LoginResult{}, invalid("%q is not the name of a registry", o.Server)
 	}
 	c, err := registry.New(opt)
 	if err != nil {
-		return engine.LoginResult{}, err
+		return images.LoginResult{}, err
 	}
 	defer c.Close()
 	a, err := c.Login(ctx, o.Server, o.Username, o.Password)
-	return engine.LoginResult{Username: a.User, IdentityToken: a.Identity}, kinded(err)
+	return images.LoginResult{Username: a.User, IdentityToken: a.Identity}, kinded(err)
 }
 
 // search looks for repositories.
-func search(ctx context.Context, opt registry.Options, o engine.SearchOptions) ([]engine.SearchResult, error) {
+func search(ctx context.Context, opt registry.Options, o images.SearchOptions) ([]images.SearchResult, error) {
 	c, err := registry.New(opt)
 	if err != nil {
 		return nil, err
@@ -42,15 +43,15 @@ func search(ctx context.Context, opt registry.Options, o engine.SearchOptions) (
 		word = rest
 	}
 	found, err := c.Search(ctx, domain, word, o.Limit)
-	out := make([]engine.SearchResult, 0, len(found))
+	out := make([]images.SearchResult, 0, len(found))
 	for _, f := range found {
-		out = append(out, engine.SearchResult{Name: f.Name, Description: f.Description, Stars: f.Stars, Official: f.Official})
+		out = append(out, images.SearchResult{Name: f.Name, Description: f.Description, Stars: f.Stars, Official: f.Official})
 	}
 	return out, kinded(err)
 }
 
 // manifests fetches what a name stands for.
-func manifests(ctx context.Context, opt registry.Options, o engine.ManifestOptions) ([]engine.ManifestDocument, error) {
+func manifests(ctx context.Context, opt registry.Options, o images.ManifestOptions) ([]images.ManifestDocument, error) {
 	r, err := ref.Parse(o.Ref)
 	if err != nil {
 		return nil, invalid("%v", err)
@@ -64,9 +65,9 @@ func manifests(ctx context.Context, opt registry.Options, o engine.ManifestOptio
 	}
 	defer c.Close()
 	docs, err := c.Documents(ctx, r, o.Each)
-	var out []engine.ManifestDocument
+	var out []images.ManifestDocument
 	for _, d := range docs {
-		one := engine.ManifestDocument{
+		one := images.ManifestDocument{
 			Ref: r.Name() + ":" + r.Tag + "@" + d.Digest, MediaType: d.MediaType, Digest: d.Digest,
 			Size: d.Size, List: d.List, Listed: d.Listed, Raw: d.Raw,
 		}
@@ -82,7 +83,7 @@ func manifests(ctx context.Context, opt registry.Options, o engine.ManifestOptio
 }
 
 func invalid(format string, args ...any) error {
-	return &engine.Error{Kind: engine.ErrInvalid, Text: fmt.Sprintf(format, args...)}
+	return &errdef.Error{Kind: errdef.ErrInvalid, Text: fmt.Sprintf(format, args...)}
 }
 
 // kinded gives an error of the registry the kind that the caller looks for.
@@ -91,9 +92,9 @@ func kinded(err error) error {
 	case err == nil:
 		return nil
 	case errors.Is(err, registry.ErrNotFound):
-		return &engine.Error{Kind: engine.ErrNotFound, Text: err.Error()}
+		return &errdef.Error{Kind: errdef.ErrNotFound, Text: err.Error()}
 	case errors.Is(err, registry.ErrUnsupported):
-		return &engine.Error{Kind: engine.ErrNotSupported, Text: err.Error()}
+		return &errdef.Error{Kind: errdef.ErrNotSupported, Text: err.Error()}
 	}
 	return err
 }

@@ -1,56 +1,59 @@
-package engine
+package images
 
 import (
 	"context"
 	"errors"
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/moby/moby/api/types/events"
 	"github.com/moby/moby/api/types/image"
 
+	"berth/internal/errdef"
 	"berth/internal/filter"
 	"berth/internal/registry/ref"
+	"berth/internal/roster"
 	"berth/internal/store"
 )
 
-// ImageRemoveOptions says how an image goes. NoPrune is accepted for Docker's
+// RemoveOptions says how an image goes. NoPrune is accepted for Docker's
 // sake: images here have no parents. With Platforms only the images for those
 // go that a registry has under the same digest.
-type ImageRemoveOptions struct {
+type RemoveOptions struct {
 	Force, NoPrune bool
 	Platforms      []string
 }
 
-// imageUsers is what containers need of images.
-type imageUsers struct {
-	of     map[string][]imageUser // by image ID
-	layers map[string]bool        // diff IDs
+// Users is what containers need of images.
+type Users struct {
+	of     map[string][]user // by image ID
+	layers map[string]bool   // diff IDs
 }
 
-type imageUser struct {
+type user struct {
 	id      string
 	running bool
 }
 
-// imageUsers looks through all containers. A container that cannot be read
+// Users looks through all containers. A container that cannot be read
 // might need anything, which is an error.
-func (e *Engine) imageUsers() (imageUsers, error) {
-	u := imageUsers{of: map[string][]imageUser{}, layers: map[string]bool{}}
-	ids, err := e.roster.IDs()
+func (s *Set) Users() (Users, error) {
+	u := Users{of: map[string][]user{}, layers: map[string]bool{}}
+	ids, err := s.Roster.IDs()
 	if err != nil {
 		return u, err
 	}
 	for _, id := range ids {
-		r, st, err := e.load(id)
-		if errors.Is(err, ErrNotFound) {
+		r, st, err := s.Roster.Load(id)
+		if errors.Is(err, errdef.ErrNotFound) {
 			continue
 		}
 		if err != nil {
-			return u, fmt.Errorf("cannot tell which image container %s needs: %w", shortID(id), err)
+			return u, fmt.Errorf("cannot tell which image container %s needs: %w", roster.ShortID(id), err)
 		}
-		u.of[r.ImageID] = append(u.of[r.ImageID], imageUser{id: id, running: active(st)})
+		u.of[r.ImageID] = append(u.of[r.ImageID], user{id: id, running: roster.Active(st)})
 		for _, l := range r.Layers {
 			u.layers[l] = true
 		}
@@ -61,7 +64,7 @@ func (e *Engine) imageUsers() (imageUsers, error) {
 // remover removes images while nobody else may link to them.
 type remover struct {
 	c     *store.Collector
-	users imageUsers
+	users Users
 	gone  []image.DeleteResponse
 	// events are written when all is done.
 	events []imageEvent
@@ -77,22 +80,22 @@ type imageEvent struct {
 
 // withRemover runs do and then, if that asks for it, removes what nobody needs
 // any more.
-func (e *Engine) withRemover(do func(*remover) error) (*remover, error) {
-	c, err := e.images.Collector()
+func (s *Set) withRemover(do func(*remover) error) (*remover, error) {
+	c, err := s.store.Collector()
 	if err != nil {
 		return nil, err
 	}
 	defer c.Close()
 	r := &remover{c: c}
 	// Containers are listed under a hold, so none can appear from here on.
-	if r.users, err = e.imageUsers(); err != nil {
+	if r.users, err = s.Users(); err != nil {
 		return nil, err
 	}
 	if err := do(r); err != nil {
 		return nil, err
 	}
 	for _, ev := range r.events {
-		e.noteImage(ev.action, ev.id, ev.id)
+		s.note(ev.action, ev.id, ev.id)
 	}
 	if !r.collect {
 		return r, nil
@@ -114,13 +117,13 @@ func (e *Engine) withRemover(do func(*remover) error) (*remover, error) {
 	return r, c.Close()
 }
 
-// ImageRemove takes a name from an image, and with the last one the image. An
+// Remove takes a name from an image, and with the last one the image. An
 // image named by ID goes if all its names are of one repository.
-func (e *Engine) ImageRemove(ctx context.Context, text string, opt ImageRemoveOptions) ([]image.DeleteResponse, error) {
+func (s *Set) Remove(ctx context.Context, text string, opt RemoveOptions) ([]image.DeleteResponse, error) {
 	if len(opt.Platforms) > 0 {
-		return e.removePlatforms(ctx, text, opt)
+		return s.removePlatforms(ctx, text, opt)
 	}
-	r, err := e.withRemover(func(r *remover) error {
+	r, err := s.withRemover(func(r *remover) error {
 		img, err := r.c.Find(text)
 		if err != nil {
 			return imageError(text, err)
@@ -134,10 +137,10 @@ func (e *Engine) ImageRemove(ctx context.Context, text string, opt ImageRemoveOp
 }
 
 // removePlatforms removes images by their IDs, which takes all names of each.
-func (e *Engine) removePlatforms(ctx context.Context, text string, opt ImageRemoveOptions) ([]image.DeleteResponse, error) {
+func (s *Set) removePlatforms(ctx context.Context, text string, opt RemoveOptions) ([]image.DeleteResponse, error) {
 	var ids []string
 	for _, p := range opt.Platforms {
-		id, err := e.ImageOn(ctx, text, p)
+		id, err := s.On(ctx, text, p)
 		if err != nil {
 			return nil, err
 		}
@@ -145,7 +148,7 @@ func (e *Engine) removePlatforms(ctx context.Context, text string, opt ImageRemo
 	}
 	var gone []image.DeleteResponse
 	for _, id := range slices.Compact(ids) {
-		g, err := e.ImageRemove(ctx, id, ImageRemoveOptions{Force: opt.Force})
+		g, err := s.Remove(ctx, id, RemoveOptions{Force: opt.Force})
 		if gone = append(gone, g...); err != nil {
 			return gone, err
 		}
@@ -164,8 +167,8 @@ func (r *remover) remove(img store.Image, text string, force bool) error {
 		return r.delete(img, names, force)
 	}
 	if !force && len(users) > 0 && oneReference(img) {
-		return &Error{Kind: ErrConflict, Text: fmt.Sprintf("conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s",
-			text, shortID(users[0].id), shortImageID(img.ID))}
+		return &errdef.Error{Kind: errdef.ErrConflict, Text: fmt.Sprintf("conflict: unable to remove repository reference %q (must force) - container %s is using its referenced image %s",
+			text, roster.ShortID(users[0].id), shortImageID(img.ID))}
 	}
 	gone := []string{name}
 	if repo := repositoryOf(name); !strings.Contains(name, "@") && !slices.ContainsFunc(img.Names, func(n string) bool { return n != name && repositoryOf(n) == repo }) {
@@ -186,10 +189,10 @@ func (r *remover) remove(img store.Image, text string, force bool) error {
 func (r *remover) delete(img store.Image, names []string, force bool) error {
 	for _, u := range r.users.of[img.ID] {
 		if u.running {
-			return conflict(img, "cannot be forced", "image is being used by running container "+shortID(u.id))
+			return conflict(img, "cannot be forced", "image is being used by running container "+roster.ShortID(u.id))
 		}
 		if !force {
-			return conflict(img, "must be forced", "image is being used by stopped container "+shortID(u.id))
+			return conflict(img, "must be forced", "image is being used by stopped container "+roster.ShortID(u.id))
 		}
 	}
 	if err := r.c.Delete(img.ID); err != nil {
@@ -208,14 +211,14 @@ func (r *remover) untag(img store.Image, names []string) error {
 }
 
 func (r *remover) note(img store.Image, names []string) {
-	for _, n := range familiar(names) {
+	for _, n := range Familiar(names) {
 		r.events = append(r.events, imageEvent{events.ActionUnTag, img.ID})
 		r.gone = append(r.gone, image.DeleteResponse{Untagged: n})
 	}
 }
 
 func conflict(img store.Image, force, why string) error {
-	return &Error{Kind: ErrConflict, Text: fmt.Sprintf("conflict: unable to delete %s (%s) - %s", shortImageID(img.ID), force, why)}
+	return &errdef.Error{Kind: errdef.ErrConflict, Text: fmt.Sprintf("conflict: unable to delete %s (%s) - %s", shortImageID(img.ID), force, why)}
 }
 
 // nameMeant returns which of the image's names the text is; it may be an ID
@@ -249,33 +252,33 @@ func repositoryOf(name string) string {
 	return r.Name()
 }
 
-func isRunning(users []imageUser) bool {
-	return slices.ContainsFunc(users, func(u imageUser) bool { return u.running })
+func isRunning(users []user) bool {
+	return slices.ContainsFunc(users, func(u user) bool { return u.running })
 }
 
-func shortImageID(id string) string { return shortID(strings.TrimPrefix(id, "sha256:")) }
+func shortImageID(id string) string { return roster.ShortID(strings.TrimPrefix(id, "sha256:")) }
 
-// dropLayers removes layers that only a container needed which is gone: its
+// DropLayers removes layers that only a container needed which is gone: its
 // image was removed by force before. It is called after removing a container.
-func (e *Engine) dropLayers(imageID string) error {
-	if _, err := e.images.Find(imageID); !errors.Is(err, store.ErrNotFound) {
+func (s *Set) DropLayers(imageID string) error {
+	if _, err := s.store.Find(imageID); !errors.Is(err, store.ErrNotFound) {
 		return nil
 	}
-	_, err := e.withRemover(func(r *remover) error { r.collect = true; return nil })
+	_, err := s.withRemover(func(r *remover) error { r.collect = true; return nil })
 	return err
 }
 
-// ImagePrune removes the images that no container uses: those without a tag,
+// Prune removes the images that no container uses: those without a tag,
 // or all; and what killed pulls have left. Filters: dangling, label, label!,
 // until.
-func (e *Engine) ImagePrune(ctx context.Context, all bool, filters map[string][]string) (image.PruneReport, error) {
+func (s *Set) Prune(ctx context.Context, all bool, filters map[string][]string) (image.PruneReport, error) {
 	var rep image.PruneReport
-	match, err := e.images.Filter(filters, "dangling", "label", "label!", "until")
+	match, err := s.store.Filter(filters, "dangling", "label", "label!", "until")
 	if err != nil {
 		return rep, imageError("", err)
 	}
 	all = all || slices.ContainsFunc(filters["dangling"], filter.False)
-	r, err := e.withRemover(func(r *remover) error {
+	r, err := s.withRemover(func(r *remover) error {
 		r.collect = true
 		images, err := r.c.Images()
 		if err != nil {
@@ -294,6 +297,6 @@ func (e *Engine) ImagePrune(ctx context.Context, all bool, filters map[string][]
 	if err != nil {
 		return rep, err
 	}
-	e.notePrune(events.ImageEventType, uint64(r.bytes))
+	s.event(events.ActionPrune, "", map[string]string{"reclaimed": strconv.FormatInt(r.bytes, 10)})
 	return image.PruneReport{ImagesDeleted: r.gone, SpaceReclaimed: uint64(r.bytes)}, nil
 }

@@ -1,4 +1,4 @@
-package engine
+package images
 
 import (
 	"context"
@@ -11,24 +11,24 @@ import (
 	"berth/internal/store"
 )
 
-// ImageListOptions chooses images for a listing.
-type ImageListOptions struct {
+// ListOptions chooses images for a listing.
+type ListOptions struct {
 	All     bool                // images without a tag too
 	Filters map[string][]string // before, dangling, label, label!, reference, since, until
 }
 
-// ImageList lists images, the newest first.
-func (e *Engine) ImageList(ctx context.Context, opt ImageListOptions) ([]image.Summary, error) {
-	match, err := e.images.Filter(opt.Filters, "before", "dangling", "label", "label!", "reference", "since", "until")
+// List lists images, the newest first.
+func (s *Set) List(ctx context.Context, opt ListOptions) ([]image.Summary, error) {
+	match, err := s.store.Filter(opt.Filters, "before", "dangling", "label", "label!", "reference", "since", "until")
 	if err != nil {
 		return nil, imageError(strings.Join(append(opt.Filters["before"], opt.Filters["since"]...), " "), err)
 	}
-	images, err := e.images.Images()
+	images, err := s.store.Images()
 	if err != nil {
 		return nil, err
 	}
-	users, usersErr := e.imageUsers()
-	shares := e.images.Shares(images)
+	users, usersErr := s.Users()
+	shares := s.store.Shares(images)
 	showDangling := opt.All || slices.ContainsFunc(opt.Filters["dangling"], filter.True)
 	var out []image.Summary
 	for _, img := range images {
@@ -39,22 +39,22 @@ func (e *Engine) ImageList(ctx context.Context, opt ImageListOptions) ([]image.S
 		if patterns := opt.Filters["reference"]; len(patterns) > 0 {
 			names, digests = store.Matching(names, patterns), store.Matching(digests, patterns)
 		}
-		s := image.Summary{
-			ID: img.ID, RepoTags: familiar(names), RepoDigests: familiar(digests),
+		item := image.Summary{
+			ID: img.ID, RepoTags: Familiar(names), RepoDigests: Familiar(digests),
 			Labels:     img.Config.Config.Labels,
 			Containers: int64(len(users.of[img.ID])),
 		}
-		s.Size, s.SharedSize = shares[img.ID].Size, shares[img.ID].Shared
+		item.Size, item.SharedSize = shares[img.ID].Size, shares[img.ID].Shared
 		if usersErr != nil {
-			s.Containers = -1 // a damaged container is no reason to list nothing
+			item.Containers = -1 // a damaged container is no reason to list nothing
 		}
 		if !img.Created.IsZero() {
-			s.Created = img.Created.Unix()
+			item.Created = img.Created.Unix()
 		}
-		if s.Labels == nil {
-			s.Labels = map[string]string{}
+		if item.Labels == nil {
+			item.Labels = map[string]string{}
 		}
-		out = append(out, s)
+		out = append(out, item)
 	}
 	return out, nil
 }

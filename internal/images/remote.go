@@ -1,8 +1,9 @@
-package engine
+package images
 
 import (
 	"context"
 
+	"berth/internal/errdef"
 	"berth/internal/store"
 )
 
@@ -37,7 +38,7 @@ type PushResult struct {
 }
 
 // LoginOptions is an account to try at a registry. Without a user name it is
-// the one that is stored for it; then [ErrNotFound] says that there is none.
+// the one that is stored for it; then [errdef.ErrNotFound] says that there is none.
 type LoginOptions struct {
 	Server   string // host[:port], docker.io for Docker Hub
 	Username string
@@ -88,9 +89,9 @@ type ManifestDocument struct {
 	Raw       []byte    // as the registry has it
 }
 
-func (e *Engine) registries() (Remote, error) {
-	if e.remote == nil {
-		return nil, &Error{Kind: ErrNotSupported, Text: "this program has no registry client"}
+func (s *Set) registries() (Remote, error) {
+	if s.Remote == nil {
+		return nil, &errdef.Error{Kind: errdef.ErrNotSupported, Text: "this program has no registry client"}
 	}
-	return e.remote, nil
+	return s.Remote, nil
 }

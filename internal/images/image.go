@@ -1,4 +1,4 @@
-package engine
+package images
 
 import (
 	"context"
@@ -12,6 +12,7 @@ import (
 	"github.com/moby/moby/api/types/storage"
 
 	"berth/internal/archive"
+	"berth/internal/errdef"
 	"berth/internal/hello"
 	"berth/internal/registry/ref"
 	"berth/internal/roster"
@@ -25,9 +26,9 @@ func noImage(text string) error {
 	if r, err := ref.Parse(text); err == nil {
 		name = r.Familiar()
 	} else if !roster.IsHex(strings.TrimPrefix(text, "sha256:")) {
-		return &Error{Kind: ErrInvalid, Text: err.Error()}
+		return &errdef.Error{Kind: errdef.ErrInvalid, Text: err.Error()}
 	}
-	return &Error{Kind: ErrNotFound, Text: "No such image: " + name}
+	return &errdef.Error{Kind: errdef.ErrNotFound, Text: "No such image: " + name}
 }
 
 // imageError words what the store answers about an image.
@@ -36,18 +37,18 @@ func imageError(text string, err error) error {
 	case errors.Is(err, store.ErrNotFound):
 		return noImage(text)
 	case errors.Is(err, store.ErrAmbiguous), errors.Is(err, store.ErrFilter):
-		return &Error{Kind: ErrInvalid, Text: err.Error()}
+		return &errdef.Error{Kind: errdef.ErrInvalid, Text: err.Error()}
 	}
 	var other *archive.PlatformError
 	if errors.As(err, &other) {
-		return &Error{Kind: ErrNotFound, Text: err.Error()}
+		return &errdef.Error{Kind: errdef.ErrNotFound, Text: err.Error()}
 	}
 	return err
 }
 
-// image returns the image that text names.
-func (e *Engine) image(text string) (store.Image, error) {
-	img, err := e.images.Find(text)
+// Find returns the image that text names.
+func (s *Set) Find(text string) (store.Image, error) {
+	img, err := s.store.Find(text)
 	if err != nil {
 		return img, imageError(text, err)
 	}
@@ -61,26 +62,26 @@ const (
 	pullNever   = "never"
 )
 
-// imageFor returns the image for a new container and pulls it if it must.
-func (e *Engine) imageFor(ctx context.Context, name, platformName, policy string, progress Progress) (store.Image, error) {
+// For returns the image for a new container and pulls it if it must.
+func (s *Set) For(ctx context.Context, name, platformName, policy string, progress Progress) (store.Image, error) {
 	switch policy {
 	case "", pullMissing, pullAlways, pullNever:
 	default:
-		return store.Image{}, &Error{Kind: ErrInvalid, Text: fmt.Sprintf("invalid pull option: '%s': must be one of %q, %q or %q", policy, pullAlways, pullMissing, pullNever)}
+		return store.Image{}, &errdef.Error{Kind: errdef.ErrInvalid, Text: fmt.Sprintf("invalid pull option: '%s': must be one of %q, %q or %q", policy, pullAlways, pullMissing, pullNever)}
 	}
 	if isHello(name) {
-		return e.ensureHello(ctx)
+		return s.ensureHello(ctx)
 	}
 	if policy != pullAlways {
-		img, err := e.usableImage(name, platformName)
-		if err == nil || policy == pullNever || !errors.Is(err, ErrNotFound) {
+		img, err := s.usableImage(name, platformName)
+		if err == nil || policy == pullNever || !errors.Is(err, errdef.ErrNotFound) {
 			return img, err
 		}
 	}
 	if _, err := ref.Parse(name); err != nil {
 		return store.Image{}, noImage(name)
 	}
-	res, err := e.ImagePull(ctx, PullOptions{Ref: name, Platform: platformName, Progress: progress})
+	res, err := s.Pull(ctx, PullOptions{Ref: name, Platform: platformName, Progress: progress})
 	if err != nil {
 		return store.Image{}, err
 	}
@@ -88,7 +89,7 @@ func (e *Engine) imageFor(ctx context.Context, name, platformName, policy string
 		progress.Message("Digest: " + res.Digest)
 		progress.Message("Status: " + pullStatus(res))
 	}
-	return e.image(res.ImageID)
+	return s.Find(res.ImageID)
 }
 
 func pullStatus(res PullResult) string {
@@ -105,46 +106,46 @@ func pullStatus(res PullResult) string {
 // usableImage returns the image name if it is whole and fits the platform
 // asked for. An image whose layers were removed by hand counts as missing, so
 // that it is pulled again.
-func (e *Engine) usableImage(name, platformName string) (store.Image, error) {
-	img, err := e.imageOn(name, platformName)
+func (s *Set) usableImage(name, platformName string) (store.Image, error) {
+	img, err := s.on(name, platformName)
 	if err != nil {
 		return img, err
 	}
-	if _, err := e.stack(img.Layers); err != nil {
-		return img, &Error{Kind: ErrNotFound, Text: fmt.Sprintf("image %s is not whole: %v", name, err)}
+	if _, err := s.layers().Stack(img.Layers); err != nil {
+		return img, &errdef.Error{Kind: errdef.ErrNotFound, Text: fmt.Sprintf("image %s is not whole: %v", name, err)}
 	}
 	return img, nil
 }
 
-// ImagePull brings an image from its registry.
-func (e *Engine) ImagePull(ctx context.Context, opt PullOptions) (PullResult, error) {
+// Pull brings an image from its registry.
+func (s *Set) Pull(ctx context.Context, opt PullOptions) (PullResult, error) {
 	if isHello(opt.Ref) {
-		img, err := e.ensureHello(ctx)
+		img, err := s.ensureHello(ctx)
 		return PullResult{Ref: hello.Name, Digest: img.ManifestDigest, ImageID: img.ID, UpToDate: true}, err
 	}
-	if e.remote == nil {
-		return PullResult{}, &Error{Kind: ErrNotSupported, Text: fmt.Sprintf("cannot pull %s: this program has no registry client", opt.Ref)}
+	if s.Remote == nil {
+		return PullResult{}, &errdef.Error{Kind: errdef.ErrNotSupported, Text: fmt.Sprintf("cannot pull %s: this program has no registry client", opt.Ref)}
 	}
-	opt.KeepBlobs = opt.KeepBlobs || e.config.KeepBlobs
-	res, err := e.remote.Pull(ctx, e.images, opt)
+	opt.KeepBlobs = opt.KeepBlobs || s.KeepBlobs
+	res, err := s.Remote.Pull(ctx, s.store, opt)
 	if err == nil {
-		e.noteImage(events.ActionPull, familiarName(res.Ref), repositoryName(res.Ref))
+		s.note(events.ActionPull, FamiliarName(res.Ref), repositoryName(res.Ref))
 	}
 	return res, err
 }
 
-// ImageInspect describes an image.
-func (e *Engine) ImageInspect(ctx context.Context, text string) (image.InspectResponse, error) {
-	img, err := e.image(text)
+// Inspect describes an image.
+func (s *Set) Inspect(ctx context.Context, text string) (image.InspectResponse, error) {
+	img, err := s.Find(text)
 	if err != nil {
 		return image.InspectResponse{}, err
 	}
 	c := &img.Config
 	out := image.InspectResponse{
-		ID: img.ID, RepoTags: familiar(img.Names), RepoDigests: familiar(img.RepoDigests),
+		ID: img.ID, RepoTags: Familiar(img.Names), RepoDigests: Familiar(img.RepoDigests),
 		Author: c.Author, Config: &c.Config,
 		Architecture: c.Architecture, Variant: c.Variant, Os: c.OS, OsVersion: c.OSVersion,
-		Size: e.images.LayerSize(img), GraphDriver: e.imageDriver(img),
+		Size: s.store.LayerSize(img), GraphDriver: s.imageDriver(img),
 		RootFS:   image.RootFS{Type: "layers", Layers: img.Layers},
 		Metadata: image.Metadata{LastTagTime: img.Tagged},
 	}
@@ -158,9 +159,9 @@ func (e *Engine) ImageInspect(ctx context.Context, text string) (image.InspectRe
 }
 
 // imageDriver tells where the files of an image lie.
-func (e *Engine) imageDriver(img store.Image) *storage.DriverData {
-	d := &storage.DriverData{Name: e.driver(nil), Data: map[string]string{}}
-	if trees, err := e.stack(img.Layers); err == nil && len(trees) > 0 {
+func (s *Set) imageDriver(img store.Image) *storage.DriverData {
+	d := &storage.DriverData{Name: s.Driver(), Data: map[string]string{}}
+	if trees, err := s.layers().Stack(img.Layers); err == nil && len(trees) > 0 {
 		d.Data["UpperDir"] = trees[0]
 		if len(trees) > 1 {
 			d.Data["LowerDir"] = strings.Join(trees[1:], ":")
@@ -169,16 +170,16 @@ func (e *Engine) imageDriver(img store.Image) *storage.DriverData {
 	return d
 }
 
-// familiar writes full names the way people do.
-func familiar(names []string) []string {
+// Familiar writes full names the way people do.
+func Familiar(names []string) []string {
 	out := make([]string, 0, len(names))
 	for _, n := range names {
-		out = append(out, familiarName(n))
+		out = append(out, FamiliarName(n))
 	}
 	return out
 }
 
-func familiarName(name string) string {
+func FamiliarName(name string) string {
 	if r, err := ref.Parse(name); err == nil {
 		return r.Familiar()
 	}
@@ -187,16 +188,16 @@ func familiarName(name string) string {
 
 // repositoryName is a name without its tag and digest, the way people write it.
 func repositoryName(name string) string {
-	name, _, _ = strings.Cut(familiarName(name), "@")
+	name, _, _ = strings.Cut(FamiliarName(name), "@")
 	if i := strings.LastIndexByte(name, ':'); i > strings.LastIndexByte(name, '/') {
 		name = name[:i]
 	}
 	return name
 }
 
-// ImageHistory tells how an image was made, the latest step first.
-func (e *Engine) ImageHistory(ctx context.Context, text string) ([]image.HistoryResponseItem, error) {
-	img, err := e.image(text)
+// History tells how an image was made, the latest step first.
+func (s *Set) History(ctx context.Context, text string) ([]image.HistoryResponseItem, error) {
+	img, err := s.Find(text)
 	if err != nil {
 		return nil, err
 	}
@@ -208,46 +209,46 @@ func (e *Engine) ImageHistory(ctx context.Context, text string) ([]image.History
 			item.Created = h.Created.Unix()
 		}
 		if !h.EmptyLayer && len(layers) > 0 {
-			item.Size = e.layersSize(layers[:1])
+			item.Size = s.layersSize(layers[:1])
 			layers = layers[1:]
 		}
 		out = append([]image.HistoryResponseItem{item}, out...)
 	}
 	for _, l := range layers { // of which the image tells nothing
-		out = append([]image.HistoryResponseItem{{ID: "<missing>", Size: e.layersSize([]string{l})}}, out...)
+		out = append([]image.HistoryResponseItem{{ID: "<missing>", Size: s.layersSize([]string{l})}}, out...)
 	}
 	if len(out) > 0 {
-		out[0].ID, out[0].Tags = img.ID, familiar(img.Names)
+		out[0].ID, out[0].Tags = img.ID, Familiar(img.Names)
 	}
 	return out, nil
 }
 
-// ImageTag gives an image one more name. If another has that name, it loses it.
-func (e *Engine) ImageTag(ctx context.Context, src, dst string) error {
+// Tag gives an image one more name. If another has that name, it loses it.
+func (s *Set) Tag(ctx context.Context, src, dst string) error {
 	r, err := ref.Parse(dst)
 	if err != nil {
-		return &Error{Kind: ErrInvalid, Text: fmt.Sprintf("error parsing reference: %q is not a valid repository/tag: %v", dst, err)}
+		return &errdef.Error{Kind: errdef.ErrInvalid, Text: fmt.Sprintf("error parsing reference: %q is not a valid repository/tag: %v", dst, err)}
 	}
 	if r.IsDigested() {
-		return &Error{Kind: ErrInvalid, Text: "refusing to create a tag with a digest reference"}
+		return &errdef.Error{Kind: errdef.ErrInvalid, Text: "refusing to create a tag with a digest reference"}
 	}
 	if isHello(src) {
-		if _, err := e.ensureHello(ctx); err != nil {
+		if _, err := s.ensureHello(ctx); err != nil {
 			return err
 		}
 	}
-	hold, err := e.images.Hold()
+	hold, err := s.store.Hold()
 	if err != nil {
 		return err
 	}
 	defer hold.Unlock()
-	img, err := e.image(src)
+	img, err := s.Find(src)
 	if err != nil {
 		return err
 	}
-	if err := e.images.Tag(r.String(), store.Descriptor{Digest: img.ManifestDigest}); err != nil {
+	if err := s.store.Tag(r.String(), store.Descriptor{Digest: img.ManifestDigest}); err != nil {
 		return err
 	}
-	e.noteImage(events.ActionTag, img.ID, r.Familiar())
+	s.note(events.ActionTag, img.ID, r.Familiar())
 	return nil
 }

@@ -1,4 +1,4 @@
-package engine
+package images
 
 import (
 	"archive/tar"
@@ -17,6 +17,7 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/image"
 
+	"berth/internal/errdef"
 	"berth/internal/hello"
 	"berth/internal/layer"
 	"berth/internal/roster"
@@ -28,7 +29,7 @@ import (
 const digestA = "@sha256:aaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaaa"
 
 // withImage lists an image whose single layer holds a file of that text.
-func withImage(t *testing.T, e *Engine, text string, created time.Time, names ...string) store.Image {
+func withImage(t *testing.T, s *Set, text string, created time.Time, names ...string) store.Image {
 	t.Helper()
 	var b bytes.Buffer
 	w := tar.NewWriter(&b)
@@ -37,7 +38,7 @@ func withImage(t *testing.T, e *Engine, text string, created time.Time, names ..
 	}
 	w.Write([]byte(text))
 	w.Close()
-	m, err := layer.Open(e.dir).Add(t.Context(), &b, layer.Options{})
+	m, err := layer.Open(s.Dir).Add(t.Context(), &b, layer.Options{})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -55,7 +56,7 @@ func withImage(t *testing.T, e *Engine, text string, created time.Time, names ..
 	if err != nil {
 		t.Fatal(err)
 	}
-	img, err := e.images.Add(store.Addition{Names: names, Manifest: manifest, Config: config})
+	img, err := s.store.Add(store.Addition{Names: names, Manifest: manifest, Config: config})
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -63,35 +64,45 @@ func withImage(t *testing.T, e *Engine, text string, created time.Time, names ..
 }
 
 // withUser writes the record of a container made from an image.
-func withUser(t *testing.T, e *Engine, id string, img store.Image, running bool) {
+func withUser(t *testing.T, s *Set, id string, img store.Image, running bool) {
 	t.Helper()
-	r := record{V: 1, ID: id, Name: "c" + id[:4], ImageID: img.ID, Layers: img.Layers, Config: &container.Config{}, HostConfig: &container.HostConfig{}}
-	if err := os.MkdirAll(e.containerDir(id), 0o700); err != nil {
+	r := roster.Record{V: 1, ID: id, Name: "c" + id[:4], ImageID: img.ID, Layers: img.Layers, Config: &container.Config{}, HostConfig: &container.HostConfig{}}
+	if err := os.MkdirAll(s.Roster.Path(id), 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := state.WriteJSON(e.containerDir(id, roster.RecordFile), &r); err != nil {
+	if err := state.WriteJSON(s.Roster.Path(id, roster.RecordFile), &r); err != nil {
 		t.Fatal(err)
 	}
 	if running {
-		if err := state.WriteJSON(e.containerDir(id, shim.StatusFile), shim.Status{Phase: shim.Running, Shim: state.Self()}); err != nil {
+		if err := state.WriteJSON(s.Roster.Path(id, shim.StatusFile), shim.Status{Phase: shim.Running, Shim: state.Self()}); err != nil {
 			t.Fatal(err)
 		}
 	}
 }
 
-func imageEngine(t *testing.T) *Engine { return openAt(t, filepath.Join(t.TempDir(), "root")) }
+// openAt opens the images of a data root, the containers of which have records only.
+func openAt(t *testing.T, root string) *Set {
+	t.Helper()
+	dir, err := state.Open(root)
+	if err != nil {
+		t.Fatal(err)
+	}
+	return Open(Options{Dir: dir, Roster: roster.Open(dir), Driver: func() string { return "overlay" }})
+}
+
+func openSet(t *testing.T) *Set { return openAt(t, filepath.Join(t.TempDir(), "root")) }
 
 var day = time.Date(2024, 5, 6, 7, 8, 9, 0, time.UTC)
 
 func TestImageListAndFilters(t *testing.T) {
-	e := imageEngine(t)
-	a := withImage(t, e, "aaa", day, "busybox", "busybox"+digestA, "ghcr.io/x/y:v1")
-	b := withImage(t, e, "bb", day.Add(time.Hour), "debian:12")
-	c := withImage(t, e, "c", day.Add(2*time.Hour), "gone", "gone"+digestA)
-	if _, err := e.images.Untag("docker.io/library/gone:latest"); err != nil {
+	s := openSet(t)
+	a := withImage(t, s, "aaa", day, "busybox", "busybox"+digestA, "ghcr.io/x/y:v1")
+	b := withImage(t, s, "bb", day.Add(time.Hour), "debian:12")
+	c := withImage(t, s, "c", day.Add(2*time.Hour), "gone", "gone"+digestA)
+	if _, err := s.store.Untag("docker.io/library/gone:latest"); err != nil {
 		t.Fatal(err)
 	}
-	withUser(t, e, strings.Repeat("ab", 32), a, false)
+	withUser(t, s, strings.Repeat("ab", 32), a, false)
 	for _, x := range []struct {
 		all     bool
 		filters map[string][]string
@@ -111,7 +122,7 @@ func TestImageListAndFilters(t *testing.T) {
 		{true, map[string][]string{"since": {"busybox"}}, []string{c.ID, b.ID}},
 		{true, map[string][]string{"until": {day.Add(time.Minute).Format(time.RFC3339)}}, []string{a.ID}},
 	} {
-		list, err := e.ImageList(t.Context(), ImageListOptions{All: x.all, Filters: x.filters})
+		list, err := s.List(t.Context(), ListOptions{All: x.all, Filters: x.filters})
 		if err != nil {
 			t.Errorf("%v: %v", x.filters, err)
 		}
@@ -124,26 +135,26 @@ func TestImageListAndFilters(t *testing.T) {
 		}
 	}
 	for _, bad := range []map[string][]string{{"nonsense": {"x"}}, {"dangling": {"perhaps"}}, {"before": {"nothing"}}, {"until": {"x"}}, {"reference": {"["}}} {
-		if _, err := e.ImageList(t.Context(), ImageListOptions{Filters: bad}); err == nil {
+		if _, err := s.List(t.Context(), ListOptions{Filters: bad}); err == nil {
 			t.Errorf("%v is accepted", bad)
 		}
 	}
-	list, err := e.ImageList(t.Context(), ImageListOptions{Filters: map[string][]string{"reference": {"busybox"}}})
+	list, err := s.List(t.Context(), ListOptions{Filters: map[string][]string{"reference": {"busybox"}}})
 	if err != nil {
 		t.Fatal(err)
 	}
-	s := list[0]
-	if !slices.Equal(s.RepoTags, []string{"busybox:latest"}) || !slices.Equal(s.RepoDigests, []string{"busybox" + digestA}) ||
-		s.Size != 3 || s.Containers != 1 || s.SharedSize != 0 || s.Created != day.Unix() || s.Labels["text"] != "aaa" {
-		t.Errorf("%+v", s)
+	one := list[0]
+	if !slices.Equal(one.RepoTags, []string{"busybox:latest"}) || !slices.Equal(one.RepoDigests, []string{"busybox" + digestA}) ||
+		one.Size != 3 || one.Containers != 1 || one.SharedSize != 0 || one.Created != day.Unix() || one.Labels["text"] != "aaa" {
+		t.Errorf("%+v", one)
 	}
 }
 
 func TestImageInspectAndHistory(t *testing.T) {
-	e := imageEngine(t)
-	a := withImage(t, e, "aaa", day, "busybox", "busybox"+digestA)
+	s := openSet(t)
+	a := withImage(t, s, "aaa", day, "busybox", "busybox"+digestA)
 	for _, text := range []string{"busybox", a.ID, a.ID[:15], "busybox" + digestA} {
-		r, err := e.ImageInspect(t.Context(), text)
+		r, err := s.Inspect(t.Context(), text)
 		if err != nil {
 			t.Fatal(err)
 		}
@@ -153,7 +164,7 @@ func TestImageInspectAndHistory(t *testing.T) {
 			t.Errorf("%s: %+v", text, r)
 		}
 	}
-	h, err := e.ImageHistory(t.Context(), "busybox")
+	h, err := s.History(t.Context(), "busybox")
 	if err != nil || len(h) != 2 {
 		t.Fatalf("%+v, %v", h, err)
 	}
@@ -164,7 +175,7 @@ func TestImageInspectAndHistory(t *testing.T) {
 }
 
 func TestNoSuchImage(t *testing.T) {
-	e := imageEngine(t)
+	s := openSet(t)
 	for text, want := range map[string]string{
 		"nothing":                   "No such image: nothing:latest",
 		"nothing:v1":                "No such image: nothing:v1",
@@ -177,33 +188,33 @@ func TestNoSuchImage(t *testing.T) {
 		"a b":                       "invalid reference format",
 		"" /* an empty argument */ : "invalid reference format",
 	} {
-		_, err := e.ImageInspect(t.Context(), text)
+		_, err := s.Inspect(t.Context(), text)
 		if err == nil || err.Error() != want {
 			t.Errorf("%q: got %v, want %s", text, err, want)
 		}
-		if _, err := e.ImageRemove(t.Context(), text, ImageRemoveOptions{}); err == nil || err.Error() != want {
+		if _, err := s.Remove(t.Context(), text, RemoveOptions{}); err == nil || err.Error() != want {
 			t.Errorf("remove %q: got %v, want %s", text, err, want)
 		}
-		if _, err := e.imageFor(t.Context(), text, "", pullNever, nil); err == nil || err.Error() != want {
+		if _, err := s.For(t.Context(), text, "", pullNever, nil); err == nil || err.Error() != want {
 			t.Errorf("create from %q: got %v, want %s", text, err, want)
 		}
 	}
 }
 
 func TestImageTag(t *testing.T) {
-	e := imageEngine(t)
-	a := withImage(t, e, "aaa", day, "busybox")
-	b := withImage(t, e, "bb", day, "debian")
-	if err := e.ImageTag(t.Context(), "busybox", "mine:v1"); err != nil {
+	s := openSet(t)
+	a := withImage(t, s, "aaa", day, "busybox")
+	b := withImage(t, s, "bb", day, "debian")
+	if err := s.Tag(t.Context(), "busybox", "mine:v1"); err != nil {
 		t.Fatal(err)
 	}
-	if img, err := e.image("mine:v1"); err != nil || img.ID != a.ID {
+	if img, err := s.Find("mine:v1"); err != nil || img.ID != a.ID {
 		t.Errorf("%+v, %v", img, err)
 	}
-	if err := e.ImageTag(t.Context(), b.ID[:20], "mine:v1"); err != nil {
+	if err := s.Tag(t.Context(), b.ID[:20], "mine:v1"); err != nil {
 		t.Fatal(err)
 	}
-	if img, err := e.image("mine:v1"); err != nil || img.ID != b.ID {
+	if img, err := s.Find("mine:v1"); err != nil || img.ID != b.ID {
 		t.Errorf("%+v, %v", img, err)
 	}
 	for _, c := range []struct{ src, dst, want string }{
@@ -211,7 +222,7 @@ func TestImageTag(t *testing.T) {
 		{"busybox", "Bad", `error parsing reference: "Bad" is not a valid repository/tag: invalid reference format: repository name (library/Bad) must be lowercase`},
 		{"busybox", "x" + digestA, "refusing to create a tag with a digest reference"},
 	} {
-		if err := e.ImageTag(t.Context(), c.src, c.dst); err == nil || err.Error() != c.want {
+		if err := s.Tag(t.Context(), c.src, c.dst); err == nil || err.Error() != c.want {
 			t.Errorf("tag %s %s: %v", c.src, c.dst, err)
 		}
 	}
@@ -261,26 +272,26 @@ func TestImageRemove(t *testing.T) {
 		{"running, by ID, forced", []string{"a"}, "running", "ID", true, "", "conflict: unable to delete SHORT (cannot be forced) - image is being used by running container abababababab", true},
 	} {
 		t.Run(c.name, func(t *testing.T) {
-			e := imageEngine(t)
-			img := withImage(t, e, "text", day, c.names...)
+			s := openSet(t)
+			img := withImage(t, s, "text", day, c.names...)
 			if c.user != "" {
-				withUser(t, e, id, img, c.user == "running")
+				withUser(t, s, id, img, c.user == "running")
 			}
 			expand := strings.NewReplacer("ID", img.ID, "LAYER", img.Layers[0], "SHORT", shortImageID(img.ID)).Replace
-			gone, err := e.ImageRemove(t.Context(), expand(c.text), ImageRemoveOptions{Force: c.force})
+			gone, err := s.Remove(t.Context(), expand(c.text), RemoveOptions{Force: c.force})
 			if got := said(gone); got != expand(c.said) {
 				t.Errorf("said:\n%swant:\n%s", got, expand(c.said))
 			}
-			if c.err == "" && err != nil || c.err != "" && (err == nil || err.Error() != expand(c.err) || !errors.Is(err, ErrConflict)) {
+			if c.err == "" && err != nil || c.err != "" && (err == nil || err.Error() != expand(c.err) || !errors.Is(err, errdef.ErrConflict)) {
 				t.Errorf("error %v, want %q", err, expand(c.err))
 			}
-			if _, err := e.images.Find(img.ID); (err == nil) != c.left {
+			if _, err := s.store.Find(img.ID); (err == nil) != c.left {
 				t.Errorf("listed: %v", err)
 			}
-			if has := layer.Open(e.dir).Has(img.Layers[0]); has != (c.left || c.user != "") {
+			if has := layer.Open(s.Dir).Has(img.Layers[0]); has != (c.left || c.user != "") {
 				t.Errorf("layer there: %v", has)
 			}
-			if left, _ := os.ReadDir(e.dir.Path("tmp")); len(left) > 0 {
+			if left, _ := os.ReadDir(s.Dir.Path("tmp")); len(left) > 0 {
 				t.Errorf("left behind: %v", left)
 			}
 		})
@@ -288,94 +299,94 @@ func TestImageRemove(t *testing.T) {
 }
 
 func TestImageRemoveWithDamagedContainer(t *testing.T) {
-	e := imageEngine(t)
-	img := withImage(t, e, "text", day, "a")
+	s := openSet(t)
+	img := withImage(t, s, "text", day, "a")
 	id := strings.Repeat("ab", 32)
-	withUser(t, e, id, img, false)
-	if err := os.WriteFile(e.containerDir(id, roster.RecordFile), []byte("{"), 0o600); err != nil {
+	withUser(t, s, id, img, false)
+	if err := os.WriteFile(s.Roster.Path(id, roster.RecordFile), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.ImageRemove(t.Context(), "a", ImageRemoveOptions{Force: true}); err == nil || !strings.Contains(err.Error(), "abababababab") {
+	if _, err := s.Remove(t.Context(), "a", RemoveOptions{Force: true}); err == nil || !strings.Contains(err.Error(), "abababababab") {
 		t.Errorf("%v", err)
 	}
-	if list, err := e.ImageList(t.Context(), ImageListOptions{}); err != nil || len(list) != 1 || list[0].Containers != -1 {
+	if list, err := s.List(t.Context(), ListOptions{}); err != nil || len(list) != 1 || list[0].Containers != -1 {
 		t.Errorf("%+v, %v", list, err)
 	}
 }
 
 func TestImagePrune(t *testing.T) {
-	e := imageEngine(t)
-	withImage(t, e, "tagged", day, "tagged")
-	used := withImage(t, e, "used", day)
-	dangling := withImage(t, e, "dangling", day, "x"+digestA)
-	withUser(t, e, strings.Repeat("ab", 32), used, false)
+	s := openSet(t)
+	withImage(t, s, "tagged", day, "tagged")
+	used := withImage(t, s, "used", day)
+	dangling := withImage(t, s, "dangling", day, "x"+digestA)
+	withUser(t, s, strings.Repeat("ab", 32), used, false)
 
-	rep, err := e.ImagePrune(t.Context(), false, map[string][]string{"label": {"text=none"}})
+	rep, err := s.Prune(t.Context(), false, map[string][]string{"label": {"text=none"}})
 	if err != nil || len(rep.ImagesDeleted) != 0 {
 		t.Errorf("%+v, %v", rep, err)
 	}
-	rep, err = e.ImagePrune(t.Context(), false, nil)
+	rep, err = s.Prune(t.Context(), false, nil)
 	if err != nil || said(rep.ImagesDeleted) != "Untagged: x"+digestA+"\nDeleted: "+dangling.ID+"\nDeleted: "+dangling.Layers[0]+"\n" || rep.SpaceReclaimed < uint64(len("dangling")) {
 		t.Errorf("%+v, %v", rep, err)
 	}
-	rep, err = e.ImagePrune(t.Context(), true, nil)
+	rep, err = s.Prune(t.Context(), true, nil)
 	if err != nil || !strings.HasPrefix(said(rep.ImagesDeleted), "Untagged: tagged:latest\nDeleted: ") {
 		t.Errorf("%+v, %v", rep, err)
 	}
-	if list, err := e.ImageList(t.Context(), ImageListOptions{All: true}); err != nil || len(list) != 1 || list[0].ID != used.ID {
+	if list, err := s.List(t.Context(), ListOptions{All: true}); err != nil || len(list) != 1 || list[0].ID != used.ID {
 		t.Errorf("%+v, %v", list, err)
 	}
-	if _, err := e.ImagePrune(t.Context(), false, map[string][]string{"reference": {"x"}}); err == nil {
+	if _, err := s.Prune(t.Context(), false, map[string][]string{"reference": {"x"}}); err == nil {
 		t.Error("an unknown filter is accepted")
 	}
 }
 
 // A container keeps the layers of its image, which may be removed by force.
 func TestDropLayers(t *testing.T) {
-	e := imageEngine(t)
-	img := withImage(t, e, "text", day, "a")
+	s := openSet(t)
+	img := withImage(t, s, "text", day, "a")
 	id := strings.Repeat("ab", 32)
-	withUser(t, e, id, img, false)
-	if err := e.dropLayers(img.ID); err != nil || !layer.Open(e.dir).Has(img.Layers[0]) {
+	withUser(t, s, id, img, false)
+	if err := s.DropLayers(img.ID); err != nil || !layer.Open(s.Dir).Has(img.Layers[0]) {
 		t.Errorf("the layer of an image: %v", err)
 	}
-	if _, err := e.ImageRemove(t.Context(), "a", ImageRemoveOptions{Force: true}); err != nil {
+	if _, err := s.Remove(t.Context(), "a", RemoveOptions{Force: true}); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.dropLayers(img.ID); err != nil || !layer.Open(e.dir).Has(img.Layers[0]) {
+	if err := s.DropLayers(img.ID); err != nil || !layer.Open(s.Dir).Has(img.Layers[0]) {
 		t.Errorf("the layer of a container: %v", err)
 	}
-	if err := e.dir.Discard(e.containerDir(id)); err != nil {
+	if err := s.Dir.Discard(s.Roster.Path(id)); err != nil {
 		t.Fatal(err)
 	}
-	if err := e.dropLayers(img.ID); err != nil || layer.Open(e.dir).Has(img.Layers[0]) {
+	if err := s.DropLayers(img.ID); err != nil || layer.Open(s.Dir).Has(img.Layers[0]) {
 		t.Errorf("the layer of nobody: %v", err)
 	}
 }
 
 // Another image that cannot be read does not stand in the way.
 func TestImageRemoveBesideDamaged(t *testing.T) {
-	e := imageEngine(t)
-	bad := withImage(t, e, "bad", day, "bad")
-	good := withImage(t, e, "good", day, "good")
+	s := openSet(t)
+	bad := withImage(t, s, "bad", day, "bad")
+	good := withImage(t, s, "good", day, "good")
 	hex, _ := store.Hex(bad.ID)
-	if err := os.WriteFile(e.dir.Path("oci", "blobs", "sha256", hex), []byte("{"), 0o600); err != nil {
+	if err := os.WriteFile(s.Dir.Path("oci", "blobs", "sha256", hex), []byte("{"), 0o600); err != nil {
 		t.Fatal(err)
 	}
-	if _, err := e.ImageRemove(t.Context(), "good", ImageRemoveOptions{}); err != nil {
+	if _, err := s.Remove(t.Context(), "good", RemoveOptions{}); err != nil {
 		t.Error(err)
 	}
-	if _, err := e.ImagePrune(t.Context(), false, nil); err != nil {
+	if _, err := s.Prune(t.Context(), false, nil); err != nil {
 		t.Error(err)
 	}
-	if _, err := e.ImageInspect(t.Context(), "bad"); err == nil || !strings.Contains(err.Error(), "is damaged") {
+	if _, err := s.Inspect(t.Context(), "bad"); err == nil || !strings.Contains(err.Error(), "is damaged") {
 		t.Error(err)
 	}
-	if gone, err := e.ImageRemove(t.Context(), "bad", ImageRemoveOptions{}); err != nil || !strings.Contains(said(gone), "Deleted: "+bad.ID) {
+	if gone, err := s.Remove(t.Context(), "bad", RemoveOptions{}); err != nil || !strings.Contains(said(gone), "Deleted: "+bad.ID) {
 		t.Errorf("%s, %v", said(gone), err)
 	}
 	for _, l := range []string{bad.Layers[0], good.Layers[0]} {
-		if layer.Open(e.dir).Has(l) {
+		if layer.Open(s.Dir).Has(l) {
 			t.Errorf("layer %s is left", l)
 		}
 	}
@@ -385,7 +396,7 @@ func TestImageRemoveBesideDamaged(t *testing.T) {
 type fakePuller struct {
 	Remote
 	t     *testing.T
-	e     *Engine
+	s     *Set
 	calls int
 	err   error
 }
@@ -395,7 +406,7 @@ func (p *fakePuller) Pull(ctx context.Context, s *store.Store, opt PullOptions) 
 	if p.err != nil {
 		return PullResult{}, p.err
 	}
-	img := withImage(p.t, p.e, "pulled "+opt.Platform, day, opt.Ref)
+	img := withImage(p.t, p.s, "pulled "+opt.Platform, day, opt.Ref)
 	return PullResult{Ref: img.Names[0], Digest: img.ManifestDigest, ImageID: img.ID}, nil
 }
 
@@ -406,10 +417,10 @@ func (h *heard) Message(text string)                { h.lines = append(h.lines, 
 func (h *heard) Layer(string, string, int64, int64) {}
 
 func TestImageFor(t *testing.T) {
-	e := imageEngine(t)
-	p := &fakePuller{t: t, e: e}
-	e.remote = p
-	local := withImage(t, e, "local", day, "app:v1")
+	s := openSet(t)
+	p := &fakePuller{t: t, s: s}
+	s.Remote = p
+	local := withImage(t, s, "local", day, "app:v1")
 	for _, c := range []struct {
 		name, platform, policy string
 		calls                  int
@@ -432,7 +443,7 @@ func TestImageFor(t *testing.T) {
 	} {
 		p.calls = 0
 		var h heard
-		img, err := e.imageFor(t.Context(), c.name, c.platform, c.policy, &h)
+		img, err := s.For(t.Context(), c.name, c.platform, c.policy, &h)
 		if p.calls != c.calls {
 			t.Errorf("%v: pulled %d times", c, p.calls)
 		}
@@ -444,26 +455,26 @@ func TestImageFor(t *testing.T) {
 		}
 	}
 	// An image whose layer was removed by hand is pulled anew.
-	if err := e.dir.Discard(store.LayerPath(e.dir, local.Layers[0])); err != nil {
+	if err := s.Dir.Discard(store.LayerPath(s.Dir, local.Layers[0])); err != nil {
 		t.Fatal(err)
 	}
 	p.calls = 0
-	if _, err := e.imageFor(t.Context(), "app:v1", "", pullMissing, nil); err != nil || p.calls != 1 {
+	if _, err := s.For(t.Context(), "app:v1", "", pullMissing, nil); err != nil || p.calls != 1 {
 		t.Errorf("%d, %v", p.calls, err)
 	}
 	p.err = errors.New("no route")
-	if _, err := e.imageFor(t.Context(), "other", "", pullMissing, nil); !errors.Is(err, p.err) {
+	if _, err := s.For(t.Context(), "other", "", pullMissing, nil); !errors.Is(err, p.err) {
 		t.Errorf("%v", err)
 	}
-	e.remote = nil
-	if _, err := e.ImagePull(t.Context(), PullOptions{Ref: "other"}); !errors.Is(err, ErrNotSupported) {
+	s.Remote = nil
+	if _, err := s.Pull(t.Context(), PullOptions{Ref: "other"}); !errors.Is(err, errdef.ErrNotSupported) {
 		t.Errorf("%v", err)
 	}
 }
 
 func TestHelloImage(t *testing.T) {
-	e := imageEngine(t)
-	first, err := e.imageFor(t.Context(), "berth/hello", "", pullNever, nil)
+	s := openSet(t)
+	first, err := s.For(t.Context(), "berth/hello", "", pullNever, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -471,27 +482,27 @@ func TestHelloImage(t *testing.T) {
 	if err != nil {
 		t.Fatal(err)
 	}
-	got, err := os.ReadFile(filepath.Join(layer.Open(e.dir).Path(first.Layers[0]), "hello"))
+	got, err := os.ReadFile(filepath.Join(layer.Open(s.Dir).Path(first.Layers[0]), "hello"))
 	if err != nil || !bytes.Equal(got, self) {
 		t.Errorf("the file is not this program: %d bytes, %v", len(got), err)
 	}
 	if !slices.Equal(first.Names, []string{hello.Name}) || first.Config.Config.Entrypoint[1] != hello.Arg {
 		t.Errorf("%+v", first)
 	}
-	again, err := e.imageFor(t.Context(), "docker.io/berth/hello:latest", "", pullAlways, nil)
+	again, err := s.For(t.Context(), "docker.io/berth/hello:latest", "", pullAlways, nil)
 	if err != nil || again.ID != first.ID || !again.Tagged.Equal(first.Tagged) {
 		t.Errorf("made twice: %v, %v", again.Tagged, err)
 	}
 	// Another build has left its image under the name.
-	other := withImage(t, e, "other build", day, hello.Name)
-	res, err := e.ImagePull(t.Context(), PullOptions{Ref: "berth/hello"})
+	other := withImage(t, s, "other build", day, hello.Name)
+	res, err := s.Pull(t.Context(), PullOptions{Ref: "berth/hello"})
 	if err != nil || res.ImageID != first.ID || res.Ref != hello.Name {
 		t.Errorf("%+v, %v", res, err)
 	}
-	if _, err := e.images.Find(other.ID); !errors.Is(err, store.ErrNotFound) {
+	if _, err := s.store.Find(other.ID); !errors.Is(err, store.ErrNotFound) {
 		t.Errorf("the other build's image: %v", err)
 	}
-	if layer.Open(e.dir).Has(other.Layers[0]) {
+	if layer.Open(s.Dir).Has(other.Layers[0]) {
 		t.Error("the other build's layer is still there")
 	}
 }
@@ -499,24 +510,24 @@ func TestHelloImage(t *testing.T) {
 // Removing and making the starter image at once never gives a broken one.
 func TestHelloAtOnce(t *testing.T) {
 	root := filepath.Join(t.TempDir(), "root")
-	e := openAt(t, root)
+	s := openAt(t, root)
 	var wg sync.WaitGroup
 	for i := range 6 {
 		wg.Go(func() {
 			for range 3 {
 				if i%3 == 0 {
-					_, err := e.ImageRemove(context.Background(), "berth/hello", ImageRemoveOptions{})
-					if err != nil && !errors.Is(err, ErrNotFound) {
+					_, err := s.Remove(context.Background(), "berth/hello", RemoveOptions{})
+					if err != nil && !errors.Is(err, errdef.ErrNotFound) {
 						t.Error(err)
 					}
-				} else if _, err := e.ensureHello(context.Background()); err != nil {
+				} else if _, err := s.ensureHello(context.Background()); err != nil {
 					t.Error(err)
 				}
 			}
 		})
 	}
 	wg.Wait()
-	if _, err := e.ensureHello(t.Context()); err != nil {
+	if _, err := s.ensureHello(t.Context()); err != nil {
 		t.Error(err)
 	}
 }

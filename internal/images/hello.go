@@ -1,4 +1,4 @@
-package engine
+package images
 
 import (
 	"context"
@@ -25,7 +25,7 @@ func isHello(text string) bool {
 
 // ensureHello returns the starter image of the running binary and makes it when
 // there is none. That of another build gives way.
-func (e *Engine) ensureHello(ctx context.Context) (store.Image, error) {
+func (s *Set) ensureHello(ctx context.Context) (store.Image, error) {
 	fail := func(err error) (store.Image, error) {
 		return store.Image{}, fmt.Errorf("cannot make the image berth/hello: %w", err)
 	}
@@ -41,27 +41,27 @@ func (e *Engine) ensureHello(ctx context.Context) (store.Image, error) {
 		return fail(err)
 	}
 	note := fmt.Sprintf("%d-%d", info.Size(), info.ModTime().UnixNano())
-	old, err := e.usableImage(hello.Name, "")
+	old, err := s.usableImage(hello.Name, "")
 	if err == nil && old.Annotations[binaryNote] == note {
 		return old, nil
 	}
-	img, err := e.makeHello(ctx, binary, info.Size(), note)
+	img, err := s.makeHello(ctx, binary, info.Size(), note)
 	if err != nil {
 		return fail(err)
 	}
 	if old.ID != "" && old.ID != img.ID {
-		e.ImageRemove(ctx, old.ID, ImageRemoveOptions{}) // unless a container uses it
+		s.Remove(ctx, old.ID, RemoveOptions{}) // unless a container uses it
 	}
 	return img, nil
 }
 
 // makeHello unpacks and lists the image. A collector that comes in between
 // takes the layer away again; then it is unpacked once more.
-func (e *Engine) makeHello(ctx context.Context, binary *os.File, size int64, note string) (store.Image, error) {
+func (s *Set) makeHello(ctx context.Context, binary *os.File, size int64, note string) (store.Image, error) {
 	for try := 0; ; try++ {
 		r, w := io.Pipe()
 		go func() { w.CloseWithError(hello.WriteLayer(w, io.NewSectionReader(binary, 0, size), size)) }()
-		m, err := layer.Open(e.dir).Add(ctx, r, layer.Options{})
+		m, err := s.layers().Add(ctx, r, layer.Options{})
 		r.Close()
 		if err != nil {
 			return store.Image{}, err
@@ -70,7 +70,7 @@ func (e *Engine) makeHello(ctx context.Context, binary *os.File, size int64, not
 		if err != nil {
 			return store.Image{}, err
 		}
-		img, err := e.images.Add(store.Addition{
+		img, err := s.store.Add(store.Addition{
 			Names: []string{hello.Name}, Manifest: manifest, Config: config,
 			Annotations: map[string]string{binaryNote: note},
 		})
