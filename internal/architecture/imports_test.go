@@ -108,6 +108,7 @@ var rooms = map[string][]string{
 	"internal/change":            {},
 	"internal/archive":           {"internal/inflate", "internal/layer", "internal/store", "internal/registry/ref", "internal/registry/platform", "internal/state", "internal/sys"}, // inflate: packed archives, and packed layers in them
 	"internal/transfer":          {"internal/layer", "internal/sys"},
+	"internal/userns":            {"internal/host", "internal/nsinit", "internal/sys"}, // nsinit: namespaces are made and entered by processes
 	"internal/stage":             {"internal/state"},
 	"internal/config":            {"internal/host"},
 	"internal/host":              {"internal/sys"},
@@ -163,6 +164,7 @@ var guests = map[string]guest{
 			"internal/state",
 			"internal/sys",
 			"internal/transfer",
+			"internal/userns",
 			"internal/volume",
 		},
 	},
