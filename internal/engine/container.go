@@ -48,6 +48,7 @@ const (
 	hostsFile    = "hosts"
 	resolvFile   = "resolv.conf"
 	hostnameFile = "hostname"
+	aptFile      = "apt.conf" // see writeAptFile
 	upperDir     = "upper"
 	workDir      = "work"
 	rootfsDir    = "rootfs"

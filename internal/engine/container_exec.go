@@ -74,7 +74,7 @@ func (e *Engine) execRequest(r *record, opt ExecOptions) (*shim.Request, error) 
 		return nil, err
 	}
 	defer view.Close()
-	in := spec.Input{ID: r.ID, Name: r.Name, Config: r.Config, HostConfig: e.settledHost(r), Host: e.specHost(), Users: view}
+	in := spec.Input{ID: r.ID, Name: r.Name, Config: r.Config, HostConfig: e.settledHost(r), Host: e.specHost(), Users: view, Files: spec.Files{Apt: e.aptFileOf(r)}}
 	prog, err := e.execProgram(r, b, in, opt)
 	if err != nil {
 		return nil, err

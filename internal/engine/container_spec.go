@@ -89,6 +89,10 @@ func (e *Engine) specInput(r *record) (*specInput, error) {
 		return nil, err
 	}
 	in.Users = in.view
+	if in.Files.Apt, err = e.writeAptFile(r, in.view); err != nil {
+		in.close()
+		return nil, err
+	}
 	if err := e.labelFiles(r, &in.Input); err != nil {
 		in.close()
 		return nil, err

@@ -38,6 +38,26 @@ func root() Input {
 	}
 }
 
+func TestAptSettings(t *testing.T) {
+	in := rootless()
+	in.Files.Apt = "/r/c/apt.conf"
+	has := func(s *specs.Spec) bool {
+		return slices.ContainsFunc(s.Mounts, func(m specs.Mount) bool { return m.Source == in.Files.Apt && m.Destination == "/dev/.apt.conf" })
+	}
+	r, _, err := Build(in)
+	if err != nil || !has(r) || !slices.Contains(r.Process.Env, "APT_CONFIG=/dev/.apt.conf") {
+		t.Errorf("%v: %v", err, r)
+	}
+	p, err := BuildProcess(in, ExecRequest{Args: []string{"apt"}})
+	if err != nil || !slices.Contains(p.Env, "APT_CONFIG=/dev/.apt.conf") {
+		t.Errorf("exec: %v: %v", err, p)
+	}
+	in.Config.Env = []string{"APT_CONFIG=/own"} // the user's word counts
+	if r, _, err = Build(in); err != nil || !slices.Contains(r.Process.Env, "APT_CONFIG=/own") {
+		t.Errorf("%v: %v", err, r)
+	}
+}
+
 // rootless is the same for an ordinary account.
 func rootless() Input {
 	in := root()

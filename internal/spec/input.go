@@ -70,7 +70,9 @@ type Files struct {
 	Hosts      string // /etc/hosts
 	ResolvConf string // /etc/resolv.conf
 	Hostname   string // /etc/hostname
-	Shm        string // folder to bind at /dev/shm; empty makes an own tmpfs
+	// Apt is a file of settings that apt is pointed to by its environment.
+	Apt string
+	Shm string // folder to bind at /dev/shm; empty makes an own tmpfs
 	// Init is a program to run as process 1 for --init; empty leaves that to
 	// the runtime.
 	Init string

@@ -14,6 +14,8 @@ import (
 )
 
 const (
+	// aptConfig lies where a container has a folder of its own in any case.
+	aptConfig      = "/dev/.apt.conf"
 	defaultShmSize = 64 << 20
 	cgroupRoot     = "/sys/fs/cgroup"
 )
@@ -126,6 +128,9 @@ func (b *builder) defaultMounts() []specs.Mount {
 	}
 	if m, ok := b.shm(); ok {
 		out = append(out, m)
+	}
+	if f := b.in.Files.Apt; f != "" {
+		out = append(out, specs.Mount{Destination: aptConfig, Type: "bind", Source: f, Options: []string{"bind", "ro", "rprivate"}})
 	}
 	if b.initProgram() {
 		out = append(out, specs.Mount{Destination: initPath, Type: "bind", Source: b.in.Files.Init, Options: []string{"bind", "ro", "rprivate"}})

@@ -193,6 +193,9 @@ func (b *builder) setEnv(p *specs.Process, tty bool, extra []string) {
 	if tty {
 		env = append(env, "TERM=xterm")
 	}
+	if b.in.Files.Apt != "" {
+		env = append(env, "APT_CONFIG="+aptConfig)
+	}
 	env = mergeEnv(env, b.in.Config.Env)
 	env = mergeEnv(env, extra)
 	if !slices.ContainsFunc(env, func(kv string) bool { return strings.HasPrefix(kv, "HOME=") }) {
