@@ -87,7 +87,8 @@ var rooms = map[string][]string{
 	"internal/resources":         {"internal/cgroup", "internal/host"}, // host: the numbers of block devices
 	"internal/spec":              {"internal/seccomp", "internal/sys"},
 	"internal/seccomp":           {"internal/state"}, // the cache of compiled profiles
-	"internal/layer":             {"internal/tarhead", "internal/store", "internal/state", "internal/sys"},
+	"internal/layer":             {"internal/recipe", "internal/tarhead", "internal/store", "internal/state", "internal/sys"},
+	"internal/recipe":            {"internal/state", "internal/sys"},
 	"internal/tarhead":           {},                                                                                                           // the formats of tar headers, which need no file
 	"internal/store":             {"internal/filter", "internal/registry/ref", "internal/registry/platform", "internal/state", "internal/sys"}, // filter: what --filter of images means
 	"internal/registry":          {"internal/registry/ref", "internal/registry/platform"},
@@ -154,6 +155,7 @@ var guests = map[string]guest{
 			"internal/oci",
 			"internal/pull",
 			"internal/push",
+			"internal/recipe",
 			"internal/remote/serve",
 			"internal/roster",
 			"internal/runtime",

@@ -9,6 +9,8 @@ import (
 	"unsafe"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/sys"
 )
 
 // Flags for folders and for files, none of which follow a symbolic link at
@@ -19,27 +21,6 @@ const (
 	openNew  = unix.O_WRONLY | unix.O_CREAT | unix.O_EXCL | unix.O_NOFOLLOW | unix.O_CLOEXEC
 	openFile = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_NOCTTY | unix.O_CLOEXEC
 )
-
-// openat retries interrupted calls; on some file systems opening waits.
-func openat(dir int, name string, flags int, mode uint32) (int, error) {
-	for {
-		fd, err := unix.Openat(dir, name, flags, mode)
-		if err != unix.EINTR {
-			return fd, err
-		}
-	}
-}
-
-// read reads from a plain file, without the poller that os.File would ask
-// about each.
-func read(fd int, b []byte) (int, error) {
-	for {
-		n, err := unix.Read(fd, b)
-		if err != unix.EINTR {
-			return max(n, 0), err
-		}
-	}
-}
 
 // futimens sets the times of an open file, which spares the kernel the look-up
 // of a name.
@@ -84,7 +65,7 @@ func removeAt(dir int, name string) error {
 	if err == nil || !errors.Is(err, unix.EISDIR) && !errors.Is(err, unix.EPERM) {
 		return err
 	}
-	fd, err := openat(dir, name, openDir, 0)
+	fd, err := sys.OpenAt(dir, name, openDir, 0)
 	if err != nil {
 		return err
 	}
@@ -103,7 +84,7 @@ func removeAt(dir int, name string) error {
 
 // readNames lists an open folder and leaves it open.
 func readNames(fd int) ([]string, error) {
-	dup, err := openat(fd, ".", openDir, 0)
+	dup, err := sys.OpenAt(fd, ".", openDir, 0)
 	if err != nil {
 		return nil, err
 	}

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/sys"
 )
 
 // CopyOut copies what lies in a folder of the view into the existing, empty
@@ -25,7 +27,7 @@ func (v *View) CopyOut(name, dst string) error {
 	if !e.isDir() {
 		return &fs.PathError{Op: "copy", Path: name, Err: unix.ENOTDIR}
 	}
-	root, err := openat(unix.AT_FDCWD, dst, openDir, 0)
+	root, err := sys.OpenAt(unix.AT_FDCWD, dst, openDir, 0)
 	if err != nil {
 		return &fs.PathError{Op: "open", Path: dst, Err: err}
 	}
@@ -113,7 +115,7 @@ func (c *copier) subfolder(e *entry, dst int, name, path string) error {
 	if err := unix.Mkdirat(dst, name, 0o700); err != nil {
 		return err
 	}
-	fd, err := openat(dst, name, openDir, 0)
+	fd, err := sys.OpenAt(dst, name, openDir, 0)
 	if err != nil {
 		return err
 	}
@@ -133,7 +135,7 @@ func (c *copier) file(e *entry, dst int, name, path string) error {
 		return err
 	}
 	defer src.Close()
-	fd, err := openat(dst, name, openNew, 0o600)
+	fd, err := sys.OpenAt(dst, name, openNew, 0o600)
 	if err != nil {
 		return err
 	}
@@ -156,7 +158,7 @@ func (c *copier) file(e *entry, dst int, name, path string) error {
 func (c *copier) link(path string, dst int, name string) error {
 	fd := c.root
 	for part := range strings.SplitSeq(strings.TrimPrefix(path, "/"), "/") {
-		next, err := openat(fd, part, openPath, 0)
+		next, err := sys.OpenAt(fd, part, openPath, 0)
 		if fd != c.root {
 			unix.Close(fd)
 		}
@@ -203,7 +205,7 @@ func (c *copier) describeName(e *entry, dst int, name string) error {
 // chmodName changes the mode of a device or pipe just made, unless somebody
 // has put something else in its place.
 func (c *copier) chmodName(dst int, name string, mode uint32) error {
-	fd, err := openat(dst, name, openPath, 0)
+	fd, err := sys.OpenAt(dst, name, openPath, 0)
 	if err != nil {
 		return err
 	}

@@ -2,7 +2,6 @@ package layer
 
 import (
 	"context"
-	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
@@ -15,6 +14,7 @@ import (
 
 	"berth/internal/state"
 	"berth/internal/store"
+	"berth/internal/sys"
 )
 
 // bootID names the time since the machine was last switched on; empty if the
@@ -25,15 +25,6 @@ func bootID() string {
 		return ""
 	}
 	return strings.TrimSpace(string(b))
-}
-
-// writeVolatile stores a record without waiting for the disk.
-func writeVolatile(path string, v any) error {
-	b, err := json.MarshalIndent(v, "", "  ")
-	if err != nil {
-		return err
-	}
-	return state.WriteVolatile(path, append(b, '\n'), 0o600)
 }
 
 // Meta returns the record of a layer, or [store.ErrNotFound]. A layer that was
@@ -191,7 +182,7 @@ func (w *flusher) sub(dir int, name string, depth int) error {
 	if depth > maxDepth+2 {
 		return errDepth
 	}
-	fd, err := openat(dir, name, openDir, 0)
+	fd, err := sys.OpenAt(dir, name, openDir, 0)
 	if err != nil {
 		return err
 	}
@@ -200,7 +191,7 @@ func (w *flusher) sub(dir int, name string, depth int) error {
 }
 
 func (w *flusher) file(dir int, name string) error {
-	fd, err := openat(dir, name, openFile, 0)
+	fd, err := sys.OpenAt(dir, name, openFile, 0)
 	if err != nil {
 		return err
 	}

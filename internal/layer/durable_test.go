@@ -12,6 +12,7 @@ import (
 
 	"berth/internal/state"
 	"berth/internal/store"
+	"berth/internal/sys"
 )
 
 // reboot makes the record of a layer look as if the machine had gone down
@@ -113,7 +114,7 @@ func TestPowerLoss(t *testing.T) {
 // TestSyncTree asks file systems of each kind there is here.
 func TestSyncTree(t *testing.T) {
 	for _, dir := range []string{tempDir(t), "/dev/shm"} {
-		fd, err := openat(unix.AT_FDCWD, dir, openDir, 0)
+		fd, err := sys.OpenAt(unix.AT_FDCWD, dir, openDir, 0)
 		if err != nil {
 			t.Fatal(err)
 		}

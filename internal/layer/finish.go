@@ -2,6 +2,8 @@ package layer
 
 import (
 	"golang.org/x/sys/unix"
+
+	"berth/internal/sys"
 )
 
 // impliedMode is the mode of folders that no entry describes, as in Docker.
@@ -33,7 +35,7 @@ func (u *unpacker) finishFolder(n *node, fd int, covered bool) error {
 		if err := u.ctx.Err(); err != nil {
 			return err
 		}
-		kidFd, err := openat(fd, kid.name, openDir, 0)
+		kidFd, err := sys.OpenAt(fd, kid.name, openDir, 0)
 		if err == nil {
 			err = u.finishFolder(kid, kidFd, covered || n.opaque)
 			unix.Close(kidFd)

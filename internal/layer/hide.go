@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/sys"
 )
 
 // Names of the extended attributes by which overlay knows what hides. Root's
@@ -105,7 +107,7 @@ func (u *unpacker) hideByName(dir int, base string) error {
 }
 
 func makeEmpty(dir int, name string) error {
-	fd, err := openat(dir, name, openNew, 0o600)
+	fd, err := sys.OpenAt(dir, name, openNew, 0o600)
 	if err != nil {
 		return err
 	}

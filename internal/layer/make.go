@@ -2,7 +2,6 @@ package layer
 
 import (
 	"archive/tar"
-	"encoding/binary"
 	"errors"
 	"fmt"
 	"io"
@@ -38,6 +37,27 @@ func (u *unpacker) clear(dir *node, base string) error {
 	}
 	u.records.forget(dir, base)
 	return nil
+}
+
+// remove removes what this layer has made under a name. Files whose contents
+// the recipe needs only move away.
+func (u *unpacker) remove(dir *node, fd int, base string) error {
+	if u.recipe == nil {
+		return removeAt(fd, base)
+	}
+	var st unix.Stat_t
+	if err := unix.Fstatat(fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
+		return err
+	}
+	switch kind := st.Mode & unix.S_IFMT; {
+	case kind == unix.S_IFDIR:
+		if unix.Unlinkat(fd, base, unix.AT_REMOVEDIR) == nil {
+			return nil // it was empty
+		}
+	case kind != unix.S_IFREG || st.Size == 0:
+		return unix.Unlinkat(fd, base, 0)
+	}
+	return u.recipe.MoveAway(dir.join(base), fd, base)
 }
 
 // once calls do with a descriptor of dir; if that finds the name taken, the
@@ -115,7 +135,7 @@ func (u *unpacker) makeFile(dir *node, base string, h *tar.Header, t *tarReader)
 	}
 	fd := -1
 	err = u.once(dir, base, func(d int) (err error) {
-		fd, err = openat(d, base, openNew, u.treeMode(a.mode, unix.S_IFREG)&0o777)
+		fd, err = sys.OpenAt(d, base, openNew, u.treeMode(a.mode, unix.S_IFREG)&0o777)
 		return err
 	})
 	if err != nil {
@@ -124,7 +144,7 @@ func (u *unpacker) makeFile(dir *node, base string, h *tar.Header, t *tarReader)
 	u.size += h.Size
 	j := job{fd: fd, dir: dir, base: base, name: h.Name, attrs: a}
 	if t.sparse == nil {
-		u.recipe.file(dir, base, h.Size)
+		u.recipe.Content(dir.join(base), h.Size)
 	}
 	if h.Size > smallFile {
 		if t.sparse != nil {
@@ -214,7 +234,7 @@ func (u *unpacker) writeSparse(fd int, size int64, content io.Reader) error {
 			return &readError{unexpected(err)}
 		}
 		var err error
-		if allZero(b) {
+		if sys.AllZero(b) {
 			_, err = unix.Seek(fd, int64(len(b)), io.SeekCurrent)
 		} else {
 			err = sys.WriteAll(fd, b)
@@ -225,21 +245,6 @@ func (u *unpacker) writeSparse(fd int, size int64, content io.Reader) error {
 		at += int64(len(b))
 	}
 	return unix.Ftruncate(fd, size)
-}
-
-func allZero(b []byte) bool {
-	for len(b) >= 8 {
-		if binary.NativeEndian.Uint64(b) != 0 {
-			return false
-		}
-		b = b[8:]
-	}
-	for _, c := range b {
-		if c != 0 {
-			return false
-		}
-	}
-	return true
 }
 
 // unexpected says that a stream that ends inside an entry ends too early.

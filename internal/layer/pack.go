@@ -12,6 +12,8 @@ import (
 	"time"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/sys"
 )
 
 // TarOptions says how [View.Tar] packs a tree.
@@ -276,7 +278,7 @@ func (p *packer) content(f int, n int64, path string) error {
 		if err := p.ctx.Err(); err != nil {
 			return err
 		}
-		m, err := read(f, p.buf[:min(n, int64(len(p.buf)))])
+		m, err := sys.Read(f, p.buf[:min(n, int64(len(p.buf)))])
 		if err != nil {
 			return fmt.Errorf("cannot read %s: %w", path, err)
 		}

@@ -120,7 +120,7 @@ func finish(ctx context.Context, folder string, m Meta, o Owners) error {
 	if m.Unsynced == "" {
 		return settle(ctx, folder, m)
 	}
-	return writeVolatile(filepath.Join(folder, "meta.json"), m)
+	return state.WriteVolatileJSON(filepath.Join(folder, "meta.json"), m)
 }
 
 // install renames a finished folder into place. Somebody else may have been

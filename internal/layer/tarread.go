@@ -6,6 +6,7 @@ import (
 	"errors"
 	"io"
 
+	"berth/internal/recipe"
 	"berth/internal/tarhead"
 )
 
@@ -15,7 +16,7 @@ import (
 // come in four formats, it leaves to archive/tar.
 type tarReader struct {
 	s      *stream
-	recipe *recipe // may be nil
+	recipe *recipe.Writer // may be nil
 
 	h    tarhead.Head // of the current entry
 	left int64        // of its content
@@ -33,7 +34,7 @@ func (t *tarReader) next() (*tar.Header, error) {
 	t.sparse = nil
 	err := t.h.Read(t.s.block)
 	if err == nil || err == io.EOF {
-		t.recipe.raw(t.h.Raw)
+		t.recipe.Raw(t.h.Raw)
 	}
 	if err == nil {
 		err = t.content()
@@ -48,7 +49,7 @@ func (t *tarReader) skip() error {
 		if err != nil {
 			return unexpected(err)
 		}
-		t.recipe.raw(b)
+		t.recipe.Raw(b)
 		t.left -= int64(len(b))
 	}
 	for t.pad > 0 {
@@ -56,7 +57,7 @@ func (t *tarReader) skip() error {
 		if err != nil {
 			return err // nobody misses padding at the end
 		}
-		t.recipe.raw(b)
+		t.recipe.Raw(b)
 		t.pad -= int64(len(b))
 	}
 	return nil
@@ -126,7 +127,7 @@ func (r *tarRest) Read(p []byte) (int, error) {
 		}
 	}
 	b, err := r.t.s.take(limit)
-	r.t.recipe.raw(b)
+	r.t.recipe.Raw(b)
 	n := copy(p, b)
 	r.n += int64(n)
 	if r.counts {
@@ -146,6 +147,6 @@ func (t *tarReader) drain() error {
 		if err != nil {
 			return &readError{err}
 		}
-		t.recipe.raw(b)
+		t.recipe.Raw(b)
 	}
 }

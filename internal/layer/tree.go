@@ -6,6 +6,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/sys"
 )
 
 const (
@@ -65,7 +67,7 @@ type tree struct {
 }
 
 func newTree(path string) (*tree, error) {
-	fd, err := openat(unix.AT_FDCWD, path, openDir, 0)
+	fd, err := sys.OpenAt(unix.AT_FDCWD, path, openDir, 0)
 	if err != nil {
 		return nil, fmt.Errorf("cannot open %s: %w", path, err)
 	}
@@ -96,7 +98,7 @@ func (t *tree) fd(n *node) (int, error) {
 	}
 	fd := at.fd
 	for i := len(closed) - 1; i >= 0; i-- {
-		next, err := openat(fd, closed[i].name, openPath|unix.O_DIRECTORY, 0)
+		next, err := sys.OpenAt(fd, closed[i].name, openPath|unix.O_DIRECTORY, 0)
 		if fd != at.fd {
 			unix.Close(fd)
 		}

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/recipe"
 )
 
 // defaultMaxEntries is more than any layer has and less than a file system
@@ -82,7 +84,7 @@ func (e *readError) Unwrap() error { return e.cause }
 type unpacker struct {
 	ctx      context.Context
 	stream   *stream
-	recipe   *recipe
+	recipe   *recipe.Writer
 	tree     *tree
 	rootless bool
 	family   string // of overlay's attributes
@@ -115,17 +117,17 @@ func Unpack(ctx context.Context, dst string, r io.Reader, opt Options) (Result, 
 	}
 	defer u.tree.close()
 	if opt.recipe != "" {
-		if u.recipe, err = newRecipe(opt.recipe, cancel); err != nil {
+		if u.recipe, err = recipe.Create(opt.recipe, cancel); err != nil {
 			return Result{}, err
 		}
-		defer u.recipe.abandon()
+		defer u.recipe.Abandon()
 	}
 	digest, err := u.run(r, cancel)
 	if err == nil && opt.DiffID != "" && digest != opt.DiffID {
 		err = &DigestError{Want: opt.DiffID, Got: digest}
 	}
 	if err == nil {
-		err = u.recipe.finish()
+		err = u.recipe.Finish()
 	}
 	if err == nil {
 		err = u.finish()

@@ -8,6 +8,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/sys"
 )
 
 // View shows a stack of layers, and the folder a container writes to on top
@@ -65,7 +67,7 @@ func closeParts(parts []part) {
 func NewView(upper string, trees []string) (*View, error) {
 	v := &View{}
 	add := func(path string, families []string, layer int) error {
-		fd, err := openat(unix.AT_FDCWD, path, openPath|unix.O_DIRECTORY, 0)
+		fd, err := sys.OpenAt(unix.AT_FDCWD, path, openPath|unix.O_DIRECTORY, 0)
 		if err != nil {
 			return fmt.Errorf("cannot open layer %s: %w", path, err)
 		}
@@ -137,7 +139,7 @@ func (p part) open(name string) (fd int, st unix.Stat_t, hides bool, err error) 
 	if p.byName && strings.HasPrefix(name, whiteoutPrefix) {
 		return -1, st, false, unix.ENOENT
 	}
-	fd, err = openat(p.fd, name, openPath, 0)
+	fd, err = sys.OpenAt(p.fd, name, openPath, 0)
 	if err == unix.ENOENT {
 		return -1, st, p.byName && p.has(whiteoutPrefix+name), err
 	}
@@ -300,7 +302,7 @@ func (v *View) find(op, path string, follow bool) (*entry, string, error) {
 func (v *View) openRoot() (*entry, error) {
 	e := &entry{}
 	for _, p := range v.root {
-		fd, err := openat(p.fd, ".", openPath|unix.O_DIRECTORY, 0)
+		fd, err := sys.OpenAt(p.fd, ".", openPath|unix.O_DIRECTORY, 0)
 		if err != nil {
 			closeParts(e.parts)
 			return nil, err

@@ -10,6 +10,8 @@ import (
 	"strings"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/sys"
 )
 
 // ErrTooLarge says that a file has more bytes than the caller wants to read.
@@ -92,7 +94,7 @@ func (e *entry) openFd() (int, error) {
 	}
 	// The descriptor pins the file that was looked at, whatever the
 	// container puts under its name meanwhile.
-	fd, err := openat(unix.AT_FDCWD, procPath(e.fd), openFile&^unix.O_NOFOLLOW, 0)
+	fd, err := sys.OpenAt(unix.AT_FDCWD, procPath(e.fd), openFile&^unix.O_NOFOLLOW, 0)
 	if err == unix.EACCES {
 		return e.openShut()
 	}
@@ -110,7 +112,7 @@ func (e *entry) openShut() (int, error) {
 	if err := unix.Chmod(path, e.st.Mode&0o7777|0o400); err != nil {
 		return -1, unix.EACCES
 	}
-	fd, err := openat(unix.AT_FDCWD, path, openFile&^unix.O_NOFOLLOW, 0)
+	fd, err := sys.OpenAt(unix.AT_FDCWD, path, openFile&^unix.O_NOFOLLOW, 0)
 	if e := unix.Chmod(path, e.st.Mode&0o7777); err == nil && e != nil {
 		unix.Close(fd)
 		err = e
@@ -194,7 +196,7 @@ func list(parts []part) ([]DirEntry, error) {
 }
 
 func (p part) read() ([]fs.DirEntry, error) {
-	fd, err := openat(p.fd, ".", openDir, 0)
+	fd, err := sys.OpenAt(p.fd, ".", openDir, 0)
 	if err != nil {
 		return nil, err
 	}

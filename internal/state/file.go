@@ -93,6 +93,15 @@ func WriteJSON(path string, v any) error {
 	return WriteFile(path, append(b, '\n'), 0o600)
 }
 
+// WriteVolatileJSON is [WriteJSON] without the sync.
+func WriteVolatileJSON(path string, v any) error {
+	b, err := json.MarshalIndent(v, "", "  ")
+	if err != nil {
+		return err
+	}
+	return WriteVolatile(path, append(b, '\n'), 0o600)
+}
+
 // ReadJSON reads the JSON record at path into v. A missing file is reported as
 // [fs.ErrNotExist].
 func ReadJSON(path string, v any) error {

@@ -1,10 +1,9 @@
-package layer
+package recipe
 
 import (
 	"bufio"
 	"cmp"
 	"compress/gzip"
-	"context"
 	"encoding/binary"
 	"errors"
 	"fmt"
@@ -19,74 +18,25 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/internal/state"
-	"berth/internal/store"
+	"berth/internal/sys"
 )
 
-// ErrNoRecipe says that a layer was unpacked by a berth that kept no recipe,
+// ErrNone says that a layer was unpacked by a berth that kept no recipe,
 // so that its tar stream cannot be made again.
-var ErrNoRecipe = errors.New("was unpacked by an older berth, which did not keep what is needed to pack it again: remove the image and pull it again")
+var ErrNone = errors.New("was unpacked by an older berth, which did not keep what is needed to pack it again: remove the image and pull it again")
 
-// errRecipe says that a recipe is not one.
-var errRecipe = errors.New("its recipe is damaged: remove the image and pull it again")
+// ErrDamaged says that a recipe is not one.
+var ErrDamaged = errors.New("its recipe is damaged: remove the image and pull it again")
 
-// Tar writes the tar stream a layer was unpacked from, byte for byte. It fails
-// if what it has written is not what the diff ID says; the last piece is
-// withheld until that is known, so nobody can take a wrong stream for a whole
-// one.
-func (s *Set) Tar(ctx context.Context, diffID string, w io.Writer) error {
-	if _, err := s.Meta(diffID); err != nil {
-		return err
-	}
-	if err := remake(ctx, store.LayerPath(s.dir, diffID), diffID, w); err != nil {
-		return fmt.Errorf("layer %s: %w", diffID, err)
-	}
-	return nil
-}
+// Flags for folders and for files, none of which follow a symbolic link at the
+// end of the name; names given to them have no slash.
+const (
+	openFolder = unix.O_PATH | unix.O_DIRECTORY | unix.O_NOFOLLOW | unix.O_CLOEXEC
+	openFile   = unix.O_RDONLY | unix.O_NONBLOCK | unix.O_NOFOLLOW | unix.O_NOCTTY | unix.O_CLOEXEC
+)
 
-// remake writes the stream of the layer in a folder.
-func remake(ctx context.Context, folder, diffID string, w io.Writer) error {
-	ctx, cancel := context.WithCancelCause(ctx)
-	defer cancel(nil)
-	src, err := openRecipe(folder)
-	if err != nil {
-		return err
-	}
-	defer src.close()
-	in := newStream(ctx, src)
-	last, err := copyBut(w, in)
-	if err != nil {
-		cancel(err)
-	}
-	digest := in.close()
-	if err != nil {
-		return err
-	}
-	if digest != diffID {
-		return fmt.Errorf("its files have changed since it was unpacked (what they make has the digest %s): remove the image and pull it again", digest)
-	}
-	_, err = w.Write(last)
-	return err
-}
-
-// copyBut copies the stream to w except for its last piece, which it returns.
-func copyBut(w io.Writer, in *stream) (last []byte, err error) {
-	for {
-		b, err := in.take(chunkSize)
-		if err == io.EOF {
-			return last, nil
-		}
-		if err != nil {
-			return nil, err
-		}
-		if _, err := w.Write(last); err != nil {
-			return nil, err
-		}
-		last = append(last[:0], b...)
-	}
-}
-
-// recipeReader makes a tar stream from a recipe.
-type recipeReader struct {
+// Reader makes a tar stream from a recipe. It is for one goroutine.
+type Reader struct {
 	dir  int // the layer's folder
 	in   *bufio.Reader
 	gzip *gzip.Reader
@@ -110,33 +60,34 @@ type move struct {
 	n     int
 }
 
-func openRecipe(folder string) (_ *recipeReader, err error) {
-	r := &recipeReader{dir: -1, lastFd: -1, file: -1}
+// Open reads the recipe in the folder of a layer.
+func Open(folder string) (_ *Reader, err error) {
+	r := &Reader{dir: -1, lastFd: -1, file: -1}
 	defer func() {
 		if err != nil {
-			r.close()
+			r.Close()
 		}
 	}()
-	f, err := os.Open(filepath.Join(folder, recipeFile))
+	f, err := os.Open(filepath.Join(folder, File))
 	if errors.Is(err, fs.ErrNotExist) {
-		return nil, ErrNoRecipe
+		return nil, ErrNone
 	}
 	if err != nil {
 		return nil, err
 	}
 	r.rest = append(r.rest, f)
-	if r.gzip, err = gzip.NewReader(bufio.NewReaderSize(f, recipeBuffer)); err != nil {
+	if r.gzip, err = gzip.NewReader(bufio.NewReaderSize(f, bufferSize)); err != nil {
 		return nil, damaged(err)
 	}
-	r.in = bufio.NewReaderSize(r.gzip, recipeBuffer)
-	magic := make([]byte, len(recipeMagic))
-	if _, err := io.ReadFull(r.in, magic); err != nil || string(magic) != recipeMagic {
+	r.in = bufio.NewReaderSize(r.gzip, bufferSize)
+	head := make([]byte, len(magic))
+	if _, err := io.ReadFull(r.in, head); err != nil || string(head) != magic {
 		return nil, damaged(err)
 	}
-	if r.dir, err = openat(unix.AT_FDCWD, folder, openPath|unix.O_DIRECTORY, 0); err != nil {
+	if r.dir, err = sys.OpenAt(unix.AT_FDCWD, folder, openFolder, 0); err != nil {
 		return nil, err
 	}
-	return r, r.readMoved(filepath.Join(folder, shadowDir, movedFile))
+	return r, r.readMoved(filepath.Join(folder, Shadow, movedName))
 }
 
 // damaged tells a recipe that is not right from a disk that is not.
@@ -145,10 +96,10 @@ func damaged(err error) error {
 	if errors.As(err, &pe) {
 		return err
 	}
-	return errRecipe
+	return ErrDamaged
 }
 
-func (r *recipeReader) readMoved(path string) error {
+func (r *Reader) readMoved(path string) error {
 	var l movedList
 	if err := state.ReadJSON(path, &l); err != nil {
 		if errors.Is(err, fs.ErrNotExist) {
@@ -167,7 +118,8 @@ func (r *recipeReader) readMoved(path string) error {
 	return nil
 }
 
-func (r *recipeReader) close() {
+// Close closes the files that are open.
+func (r *Reader) Close() {
 	for _, fd := range []int{r.file, r.lastFd, r.dir} {
 		if fd >= 0 {
 			unix.Close(fd)
@@ -179,7 +131,7 @@ func (r *recipeReader) close() {
 }
 
 // Read implements io.Reader.
-func (r *recipeReader) Read(p []byte) (int, error) {
+func (r *Reader) Read(p []byte) (int, error) {
 	for r.raw == 0 && r.zeros == 0 && r.body == 0 {
 		if err := r.next(); err != nil {
 			return 0, err
@@ -199,7 +151,7 @@ func (r *recipeReader) Read(p []byte) (int, error) {
 		r.zeros -= int64(n)
 		return n, nil
 	}
-	n, err := read(r.file, p[:min(r.body, int64(len(p)))])
+	n, err := sys.Read(r.file, p[:min(r.body, int64(len(p)))])
 	r.body -= int64(n)
 	if err == nil && n == 0 && len(p) > 0 {
 		return 0, fmt.Errorf("its file %s is shorter than it was: remove the image and pull it again", r.name)
@@ -212,7 +164,7 @@ func (r *recipeReader) Read(p []byte) (int, error) {
 }
 
 // next reads the head of a record.
-func (r *recipeReader) next() error {
+func (r *Reader) next() error {
 	kind, err := r.in.ReadByte()
 	if err == io.EOF {
 		return err
@@ -222,24 +174,24 @@ func (r *recipeReader) next() error {
 	}
 	var b [12]byte
 	switch kind {
-	case recipeRaw, recipeZeros:
+	case kindRaw, kindZeros:
 		if _, err := io.ReadFull(r.in, b[:4]); err != nil {
 			return damaged(err)
 		}
 		n := int64(binary.LittleEndian.Uint32(b[:]))
-		if kind == recipeRaw {
+		if kind == kindRaw {
 			r.raw = n
 		} else {
 			r.zeros = n
 		}
 		return nil
-	case recipeBody:
+	case kindBody:
 		if _, err := io.ReadFull(r.in, b[:12]); err != nil {
 			return damaged(err)
 		}
 		n, size := binary.LittleEndian.Uint64(b[:]), binary.LittleEndian.Uint32(b[8:])
-		if n == 0 || n > 1<<62 || size > (maxDepth+1)*256 {
-			return errRecipe
+		if n == 0 || n > 1<<62 || size > maxPath {
+			return ErrDamaged
 		}
 		path := make([]byte, size)
 		if _, err := io.ReadFull(r.in, path); err != nil {
@@ -248,11 +200,11 @@ func (r *recipeReader) next() error {
 		r.body = int64(n)
 		return r.open(string(path))
 	}
-	return errRecipe
+	return ErrDamaged
 }
 
 // open opens the file that was at a path of the tree when it was recorded.
-func (r *recipeReader) open(path string) error {
+func (r *Reader) open(path string) error {
 	r.name = path
 	where := r.where(path)
 	r.files++
@@ -260,7 +212,7 @@ func (r *recipeReader) open(path string) error {
 	if err := r.enter(dir); err != nil {
 		return fmt.Errorf("cannot open its file %s: %w", path, err)
 	}
-	fd, err := openat(r.lastFd, base, openFile, 0)
+	fd, err := sys.OpenAt(r.lastFd, base, openFile, 0)
 	if err != nil {
 		return fmt.Errorf("cannot open its file %s: %w", path, err)
 	}
@@ -270,14 +222,14 @@ func (r *recipeReader) open(path string) error {
 		return err
 	}
 	if st.Mode&unix.S_IFMT != unix.S_IFREG {
-		return errRecipe
+		return ErrDamaged
 	}
 	return nil
 }
 
 // where finds out where a file lies that was recorded at a path: there, or
 // where it was moved first after that, by itself or with a folder around it.
-func (r *recipeReader) where(path string) string {
+func (r *Reader) where(path string) string {
 	first, at := move{files: 1<<63 - 1}, 0
 	for end := len(path); end > 0 && r.moved != nil; end = strings.LastIndexByte(path[:end], '/') {
 		moves := r.moved[path[:end]]
@@ -287,23 +239,23 @@ func (r *recipeReader) where(path string) string {
 		}
 	}
 	if at == 0 {
-		return "tree/" + path
+		return Tree + "/" + path
 	}
-	return shadowDir + "/" + strconv.Itoa(first.n) + path[at:]
+	return Shadow + "/" + strconv.Itoa(first.n) + path[at:]
 }
 
 // enter makes lastFd the folder at a path below the layer's. It follows no
 // links: each step is a plain name.
-func (r *recipeReader) enter(path string) error {
+func (r *Reader) enter(path string) error {
 	if path == r.lastDir && r.lastFd >= 0 {
 		return nil
 	}
 	fd := r.dir
 	for part := range strings.SplitSeq(path, "/") {
 		if part == "" || part == "." || part == ".." {
-			return errRecipe
+			return ErrDamaged
 		}
-		next, err := openat(fd, part, openPath|unix.O_DIRECTORY, 0)
+		next, err := sys.OpenAt(fd, part, openFolder, 0)
 		if fd != r.dir {
 			unix.Close(fd)
 		}

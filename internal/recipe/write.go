@@ -1,4 +1,4 @@
-package layer
+package recipe
 
 import (
 	"bufio"
@@ -13,35 +13,34 @@ import (
 	"unicode/utf8"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/state"
+	"berth/internal/sys"
 )
 
-// A recipe says how to make the tar stream of a layer again, byte for byte,
-// from the files in its tree: it has all of the stream that is not the content
-// of one of them. It is a gzip stream of records:
-//
-//	'r' length(uint32) bytes                 as they are
-//	'z' length(uint32)                       zeros
-//	'f' length(uint64) length(uint32) path   the content of a file of the tree
-//
-// with numbers in little-endian order. A path is where the file lies, links
-// followed. When a later entry of the stream takes a file's place, the file is
-// not lost but moved to shadow/<n>, and shadow/moved.json tells.
+// Names in the folder of a layer.
 const (
-	recipeFile = "recipe"
-	shadowDir  = "shadow"
-	movedFile  = "moved.json"
+	File   = "recipe"
+	Tree   = "tree"   // where the files lie
+	Shadow = "shadow" // where those went whose place was taken
 
-	recipeMagic = "berth-recipe-1\n"
-	recipeRaw   = 'r'
-	recipeZeros = 'z'
-	recipeBody  = 'f'
+	movedName = "moved.json" // in Shadow
 )
 
 const (
-	recipeBuffer  = 128 << 10 // handed to the compressor at once
-	recipeBuffers = 4
+	magic     = "berth-recipe-1\n"
+	kindRaw   = 'r'
+	kindZeros = 'z'
+	kindBody  = 'f'
+)
+
+const (
+	bufferSize = 128 << 10 // handed to the compressor at once
+	buffers    = 4
 	// maxMovedBytes bounds what is remembered of files that were replaced.
 	maxMovedBytes = 64 << 20
+	// maxPath is more than any path has: 257 names of 255 bytes, and slashes.
+	maxPath = 257 * 256
 )
 
 // moved tells that what lay at a path was moved away when so many files had
@@ -57,9 +56,9 @@ type movedList struct {
 	Moved []moved `json:"moved"`
 }
 
-// recipe writes the recipe of a layer while that is unpacked. All methods but
-// newRecipe do nothing on nil.
-type recipe struct {
+// Writer writes the recipe of a layer while that is unpacked. It is for one
+// goroutine. All methods do nothing on nil, but for MoveAway.
+type Writer struct {
 	folder string
 	cancel context.CancelCauseFunc
 	out    *os.File
@@ -76,17 +75,19 @@ type recipe struct {
 	movedBytes int
 }
 
-func newRecipe(folder string, cancel context.CancelCauseFunc) (*recipe, error) {
-	f, err := os.OpenFile(filepath.Join(folder, recipeFile), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
+// Create begins the recipe in the folder of a layer. Cancel is called once if it
+// cannot be written, at whatever moment, so that the unpacking can end.
+func Create(folder string, cancel context.CancelCauseFunc) (*Writer, error) {
+	f, err := os.OpenFile(filepath.Join(folder, File), os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o600)
 	if err != nil {
 		return nil, err
 	}
-	r := &recipe{
+	r := &Writer{
 		folder: folder, cancel: cancel, out: f, done: make(chan struct{}),
-		full: make(chan []byte, recipeBuffers), free: make(chan []byte, recipeBuffers),
-		buf: append(make([]byte, 0, recipeBuffer+4096), recipeMagic...),
+		full: make(chan []byte, buffers), free: make(chan []byte, buffers),
+		buf: append(make([]byte, 0, bufferSize+4096), magic...),
 	}
-	for range recipeBuffers - 1 {
+	for range buffers - 1 {
 		r.free <- nil
 	}
 	go r.compress()
@@ -94,9 +95,9 @@ func newRecipe(folder string, cancel context.CancelCauseFunc) (*recipe, error) {
 }
 
 // compress writes what comes until the channel is closed.
-func (r *recipe) compress() {
+func (r *Writer) compress() {
 	defer close(r.done)
-	w := bufio.NewWriterSize(r.out, recipeBuffer)
+	w := bufio.NewWriterSize(r.out, bufferSize)
 	z, err := gzip.NewWriterLevel(w, gzip.BestSpeed)
 	for b := range r.full {
 		if err == nil {
@@ -115,9 +116,9 @@ func (r *recipe) compress() {
 	r.err = err
 }
 
-// raw records bytes of the stream. Most of them are zeros in headers, which
+// Raw records bytes of the stream. Most of them are zeros in headers, which
 // would cost the compressor more time than all the rest.
-func (r *recipe) raw(b []byte) {
+func (r *Writer) Raw(b []byte) {
 	if r == nil {
 		return
 	}
@@ -126,22 +127,22 @@ func (r *recipe) raw(b []byte) {
 		r.plain(b[:plain])
 		if zeros > 0 {
 			r.closeRaw()
-			r.buf = append(r.buf, recipeZeros)
+			r.buf = append(r.buf, kindZeros)
 			r.buf = binary.LittleEndian.AppendUint32(r.buf, uint32(zeros))
 		}
 		b = b[plain+zeros:]
 	}
-	if len(r.buf) >= recipeBuffer {
+	if len(r.buf) >= bufferSize {
 		r.flush()
 	}
 }
 
-func (r *recipe) plain(b []byte) {
+func (r *Writer) plain(b []byte) {
 	if len(b) == 0 {
 		return
 	}
 	if r.open == 0 {
-		r.buf = append(r.buf, recipeRaw)
+		r.buf = append(r.buf, kindRaw)
 		r.open = len(r.buf)
 		r.buf = append(r.buf, 0, 0, 0, 0)
 	}
@@ -156,7 +157,7 @@ const manyZeros = 64
 func splitZeros(b []byte) (plain, zeros int) {
 	const step = manyZeros / 2
 	for i := 0; i+manyZeros <= len(b); i += step {
-		if !allZero(b[i : i+manyZeros]) {
+		if !sys.AllZero(b[i : i+manyZeros]) {
 			continue
 		}
 		end := i + manyZeros
@@ -168,35 +169,35 @@ func splitZeros(b []byte) (plain, zeros int) {
 	return len(b), 0
 }
 
-func (r *recipe) closeRaw() {
+func (r *Writer) closeRaw() {
 	if r.open > 0 {
 		binary.LittleEndian.PutUint32(r.buf[r.open:], uint32(len(r.buf)-r.open-4))
 		r.open = 0
 	}
 }
 
-// file records that the next n bytes of the stream are the content of a file.
-func (r *recipe) file(dir *node, base string, n int64) {
+// Content records that the next n bytes of the stream are the content of the
+// file at a path of the tree.
+func (r *Writer) Content(path string, n int64) {
 	if r == nil || n == 0 {
 		return
 	}
 	r.closeRaw()
 	r.files++
-	path := dir.join(base)
-	r.buf = append(r.buf, recipeBody)
+	r.buf = append(r.buf, kindBody)
 	r.buf = binary.LittleEndian.AppendUint64(r.buf, uint64(n))
 	r.buf = binary.LittleEndian.AppendUint32(r.buf, uint32(len(path)))
 	r.buf = append(r.buf, path...)
 }
 
-func (r *recipe) flush() {
+func (r *Writer) flush() {
 	r.closeRaw()
 	r.full <- r.buf
 	r.buf = (<-r.free)[:0]
 }
 
-// finish writes all that is left.
-func (r *recipe) finish() error {
+// Finish writes all that is left.
+func (r *Writer) Finish() error {
 	if r == nil {
 		return nil
 	}
@@ -208,10 +209,10 @@ func (r *recipe) finish() error {
 	if len(r.moved) == 0 {
 		return nil
 	}
-	return writeVolatile(filepath.Join(r.folder, shadowDir, movedFile), movedList{V: 1, Moved: r.moved})
+	return state.WriteVolatileJSON(filepath.Join(r.folder, Shadow, movedName), movedList{V: 1, Moved: r.moved})
 }
 
-func (r *recipe) stop() {
+func (r *Writer) stop() {
 	r.once.Do(func() {
 		close(r.full)
 		<-r.done
@@ -221,42 +222,26 @@ func (r *recipe) stop() {
 	})
 }
 
-// abandon ends the recipe, whole or not.
-func (r *recipe) abandon() { r.stop() }
-
-// remove removes what this layer has made under a name. Files whose contents
-// the recipe needs only move away.
-func (u *unpacker) remove(dir *node, fd int, base string) error {
-	if u.recipe == nil {
-		return removeAt(fd, base)
+// Abandon ends the recipe, whole or not.
+func (r *Writer) Abandon() {
+	if r != nil {
+		r.stop()
 	}
-	var st unix.Stat_t
-	if err := unix.Fstatat(fd, base, &st, unix.AT_SYMLINK_NOFOLLOW); err != nil {
-		return err
-	}
-	switch kind := st.Mode & unix.S_IFMT; {
-	case kind == unix.S_IFDIR:
-		if unix.Unlinkat(fd, base, unix.AT_REMOVEDIR) == nil {
-			return nil // it was empty
-		}
-	case kind != unix.S_IFREG || st.Size == 0:
-		return unix.Unlinkat(fd, base, 0)
-	}
-	return u.recipe.moveAway(dir, fd, base)
 }
 
-func (r *recipe) moveAway(dir *node, fd int, base string) error {
-	shadow := filepath.Join(r.folder, shadowDir)
+// MoveAway moves what lies at a path of the tree to the shadow folder, as its
+// content is needed for the stream: base in the open folder dir.
+func (r *Writer) MoveAway(path string, dir int, base string) error {
+	shadow := filepath.Join(r.folder, Shadow)
 	if len(r.moved) == 0 {
 		if err := os.Mkdir(shadow, 0o700); err != nil {
 			return err
 		}
 	}
-	path := dir.join(base)
 	if r.movedBytes += len(path) + 64; r.movedBytes > maxMovedBytes {
 		return errors.New("layer replaces too many of its own files")
 	}
-	err := unix.Renameat(fd, base, unix.AT_FDCWD, filepath.Join(shadow, fmt.Sprint(len(r.moved))))
+	err := unix.Renameat(dir, base, unix.AT_FDCWD, filepath.Join(shadow, fmt.Sprint(len(r.moved))))
 	if err != nil {
 		return err
 	}
