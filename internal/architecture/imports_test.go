@@ -60,6 +60,7 @@ var rooms = map[string][]string{
 		"internal/foreign", // containers in the hands of another runtime
 		"internal/version",
 		"internal/roster",    // the containers' records, found, read and listed
+		"internal/site",      // what the machine's administrator has decided
 		"internal/resources", // limits and use, between Docker's words and the control groups
 		"internal/shim", "internal/runtime", "internal/nsinit",
 		"internal/spec", "internal/seccomp", "internal/lsm", "internal/layer", "internal/store", "internal/cgroup",
@@ -112,6 +113,7 @@ var rooms = map[string][]string{
 	"internal/userns":            {"internal/host", "internal/nsinit", "internal/sys"}, // nsinit: namespaces are made and entered by processes
 	"internal/stage":             {"internal/state"},
 	"internal/config":            {"internal/host"},
+	"internal/site":              {"internal/config"},
 	"internal/host":              {"internal/sys"},
 	"internal/journal":           {"internal/state"},
 
@@ -184,11 +186,11 @@ var guests = map[string]guest{
 	},
 	"github.com/moby/moby/api": {
 		"Docker's own vocabulary, stored and printed as it is",
-		[]string{"internal/commit", "internal/cli", "internal/cli/opts", "internal/cli/rows", "internal/engine", "internal/images", "internal/roster", "internal/resources", "internal/pull", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
+		[]string{"internal/commit", "internal/cli", "internal/cli/opts", "internal/cli/rows", "internal/engine", "internal/images", "internal/roster", "internal/resources", "internal/pull", "internal/site", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
 	},
 	"github.com/docker/go-units": {
 		"sizes and durations as Docker reads and prints them",
-		[]string{"internal/cli", "internal/cli/rows", "internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/pull", "internal/engine", "internal/roster", "internal/logs/logopt"},
+		[]string{"internal/cli", "internal/cli/rows", "internal/cli/opts", "internal/cli/format", "internal/cli/progress", "internal/pull", "internal/engine", "internal/roster", "internal/logs/logopt", "internal/config", "internal/site"},
 	},
 	"github.com/opencontainers/runtime-spec": {
 		"the OCI bundle: what spec makes and runtime reads",

@@ -37,6 +37,7 @@ type Config struct {
 	// Runtimes are other OCI runtimes under the names that --runtime knows
 	// them by.
 	Runtimes map[string]Runtime
+	Site
 }
 
 // Runtime is another OCI runtime.
@@ -67,10 +68,14 @@ func Load(path string) (Config, error) {
 		// file is root's, and nobody else could enter it.
 		c.DataRoot = ""
 	}
+	pattern := c.NamePattern
 	if user := userConfig(); user != "" {
 		if err := c.load(user); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return c, err
 		}
+	}
+	if pattern != "" {
+		c.NamePattern = pattern // what names look like is for all to rely on
 	}
 	return c, nil
 }
@@ -153,6 +158,9 @@ func checkSyntax(b []byte) (offset int64, err error) {
 
 // set gives one key its value.
 func (c *Config) set(key string, raw json.RawMessage) error {
+	if known, err := c.Site.set(key, raw); known {
+		return err
+	}
 	switch key {
 	case "registry-mirrors":
 		return setMirrors(&c.RegistryMirrors, key, raw)
@@ -171,16 +179,7 @@ func (c *Config) set(key string, raw json.RawMessage) error {
 		}
 		c.Mirrors = m
 	case "insecure-registries":
-		var hosts []string
-		if err := decodeValue(&hosts, key, raw, `a list of "host:port"`); err != nil {
-			return err
-		}
-		for _, h := range hosts {
-			if err := checkHost(key, h); err != nil {
-				return err
-			}
-		}
-		c.InsecureRegistries = hosts
+		return setHosts(&c.InsecureRegistries, key, raw)
 	case "proxies":
 		return setProxies(&c.Proxies, key, raw)
 	case "storage":
@@ -206,7 +205,7 @@ func (c *Config) set(key string, raw json.RawMessage) error {
 	case "runtimes":
 		return setRuntimes(&c.Runtimes, key, raw)
 	default:
-		return fmt.Errorf("unknown key %q (known: registry-mirrors, mirrors, insecure-registries, proxies, storage, keep-blobs, data-root, runtimes)", key)
+		return fmt.Errorf("unknown key %q (known: registry-mirrors, mirrors, insecure-registries, proxies, storage, keep-blobs, data-root, runtimes, name-pattern, shm-size, mounts, limits, image-stores, publish)", key)
 	}
 	return nil
 }
@@ -220,6 +219,20 @@ func setMirrors(dst *[]string, key string, raw json.RawMessage) error {
 		return err
 	}
 	*dst = urls
+	return nil
+}
+
+func setHosts(dst *[]string, key string, raw json.RawMessage) error {
+	var hosts []string
+	if err := decodeValue(&hosts, key, raw, `a list of "host:port"`); err != nil {
+		return err
+	}
+	for _, h := range hosts {
+		if err := checkHost(key, h); err != nil {
+			return err
+		}
+	}
+	*dst = hosts
 	return nil
 }
 

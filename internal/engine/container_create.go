@@ -29,7 +29,7 @@ func (e *Engine) ContainerCreate(ctx context.Context, opt CreateOptions) (Create
 		return Created{}, err
 	}
 	e.dir.Sweep() // of what killed commands have left half-made
-	if err := e.place(ctx, r, opt.Name, img); err != nil {
+	if err := e.place(ctx, r, img); err != nil {
 		return Created{}, err
 	}
 	if err := e.ensureVolumes(ctx, r); err != nil {
@@ -41,11 +41,9 @@ func (e *Engine) ContainerCreate(ctx context.Context, opt CreateOptions) (Create
 
 // newRecord completes the request from the image and checks it.
 func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []string, error) {
-	if opt.Name != "" {
-		opt.Name = strings.TrimPrefix(opt.Name, "/")
-		if err := roster.CheckName(opt.Name); err != nil {
-			return nil, nil, err
-		}
+	name, err := e.roster.Name(opt.Name)
+	if err != nil {
+		return nil, nil, err
 	}
 	cfg, hc := *opt.Config, container.HostConfig{}
 	if opt.HostConfig != nil {
@@ -59,6 +57,7 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 	if err != nil {
 		return nil, nil, err
 	}
+	warnings = append(warnings, e.applySite(&hc)...)
 	if err := e.settleModes(&hc); err != nil {
 		return nil, nil, err
 	}
@@ -79,7 +78,7 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 		return nil, nil, err
 	}
 	r := &record{
-		V: 1, ID: roster.NewID(), Name: opt.Name, Created: time.Now().UTC(), Image: opt.Config.Image,
+		V: 1, ID: roster.NewID(), Name: name, Created: time.Now().UTC(), Image: opt.Config.Image,
 		ImageID: img.ID, Layers: img.Layers, Driver: e.driver(img.Layers), Platform: img.Platform().String(),
 		Run: opt.run, Config: &cfg, HostConfig: &hc,
 	}
@@ -132,7 +131,7 @@ func (e *Engine) driver(diffIDs []string) string {
 // place writes the container's folder under a temporary name, claims its name
 // and renames it into the list. Before the rename nothing is visible, after it
 // everything is there.
-func (e *Engine) place(ctx context.Context, r *record, name string, img store.Image) error {
+func (e *Engine) place(ctx context.Context, r *record, img store.Image) error {
 	tmp, err := e.dir.Temp()
 	if err != nil {
 		return err
@@ -166,7 +165,7 @@ func (e *Engine) place(ctx context.Context, r *record, name string, img store.Im
 	if _, err := e.stack(r.Layers); err != nil {
 		return err
 	}
-	if err := e.roster.Claim(r, name); err != nil {
+	if err := e.roster.Claim(r, r.Name); err != nil {
 		return err
 	}
 	if err := e.roster.Write(tmp.Path("c"), r); err != nil {

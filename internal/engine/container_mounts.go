@@ -21,6 +21,7 @@ import (
 // resolveMounts settles what the container will have mounted.
 func (e *Engine) resolveMounts(ctx context.Context, r *record) error {
 	req := volume.MountRequest{Binds: r.HostConfig.Binds, Mounts: r.HostConfig.Mounts, Image: r.Config.Volumes, Tmpfs: r.HostConfig.Tmpfs}
+	req.Defaults, _ = e.siteMounts()
 	for _, from := range r.HostConfig.VolumesFrom {
 		points, err := e.volumesFrom(from)
 		if err != nil {

@@ -5,13 +5,11 @@ import (
 	"errors"
 	"fmt"
 	"strconv"
-	"strings"
 	"time"
 
 	"github.com/moby/moby/api/types/events"
 	"golang.org/x/sys/unix"
 
-	"berth/internal/roster"
 	"berth/internal/shim"
 	"berth/internal/spec"
 )
@@ -201,11 +199,11 @@ func (e *Engine) ContainerWait(ctx context.Context, ref string) (int, error) {
 
 // ContainerRename gives a container another name.
 func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
-	name = strings.TrimPrefix(name, "/")
 	if name == "" {
 		return &Error{Kind: ErrInvalid, Text: "Neither old nor new names may be empty"}
 	}
-	if err := roster.CheckName(name); err != nil {
+	name, err := e.roster.Name(name)
+	if err != nil {
 		return err
 	}
 	id, err := e.find(ref)

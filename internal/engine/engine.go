@@ -58,7 +58,7 @@ func Open(opt Options) (*Engine, error) {
 	if opt.Later != nil {
 		dir.RemoveLater(func(name string) error { return opt.Later(root, name) })
 	}
-	e := &Engine{dir: dir, store: store.Open(dir), roster: roster.Open(dir), config: cfg, host: h}
+	e := &Engine{dir: dir, store: store.Open(dir), roster: roster.Open(dir, naming(cfg, h)), config: cfg, host: h}
 	e.images = images.Open(images.Options{
 		Dir: dir, Roster: e.roster, Remote: opt.Remote, KeepBlobs: cfg.KeepBlobs,
 		Driver: func() string { return e.driver(nil) },

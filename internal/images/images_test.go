@@ -87,7 +87,7 @@ func openAt(t *testing.T, root string) *Set {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Open(Options{Dir: dir, Roster: roster.Open(dir), Driver: func() string { return "overlay" }})
+	return Open(Options{Dir: dir, Roster: roster.Open(dir, nil), Driver: func() string { return "overlay" }})
 }
 
 func openSet(t *testing.T) *Set { return openAt(t, filepath.Join(t.TempDir(), "root")) }

@@ -11,8 +11,25 @@ import (
 	"berth/internal/state"
 )
 
-// CheckName applies Docker's rule.
-func CheckName(name string) error {
+// Name returns the whole name of a container that is to be called by a name, or
+// says why it cannot be. Nothing stays nothing.
+func (s *Set) Name(asked string) (string, error) {
+	if asked == "" {
+		return "", nil
+	}
+	name := strings.TrimPrefix(asked, "/")
+	if err := checkName(name); err != nil {
+		return "", err
+	}
+	name, err := s.naming(name)
+	if err != nil {
+		return "", &errdef.Error{Kind: errdef.ErrInvalid, Text: err.Error()}
+	}
+	return name, checkName(name)
+}
+
+// checkName applies Docker's rule.
+func checkName(name string) error {
 	ok := len(name) >= 2
 	for i, c := range name {
 		alnum := c >= 'a' && c <= 'z' || c >= 'A' && c <= 'Z' || c >= '0' && c <= '9'
@@ -43,8 +60,11 @@ func (s *Set) Claim(r *Record, name string) error {
 		return err
 	}
 	for i := range 100 {
-		r.Name = madeUpName(i > 10)
-		err := names.Claim(r.Name, r.ID)
+		var err error
+		if r.Name, err = s.Name(madeUpName(i > 10)); err != nil {
+			return err
+		}
+		err = names.Claim(r.Name, r.ID)
 		var used *state.NameInUseError
 		if !errors.As(err, &used) {
 			return err

@@ -21,10 +21,23 @@ const RecordFile = "config.json"
 const lockFile = "lock"
 
 // Set is the containers of one data root.
-type Set struct{ dir *state.Dir }
+type Set struct {
+	dir    *state.Dir
+	naming Naming
+}
 
-// Open returns the containers of a data root. Nothing is read yet.
-func Open(dir *state.Dir) *Set { return &Set{dir: dir} }
+// Naming returns what a container is called when a person says name; its error
+// says why none may be called so. It must leave its own results as they are.
+type Naming func(name string) (string, error)
+
+// Open returns the containers of a data root. Nothing is read yet. Without a
+// naming every name is what it says.
+func Open(dir *state.Dir, naming Naming) *Set {
+	if naming == nil {
+		naming = func(name string) (string, error) { return name, nil }
+	}
+	return &Set{dir: dir, naming: naming}
+}
 
 // Path is where a container's folder is, or something in it.
 func (s *Set) Path(id string, elem ...string) string {
@@ -40,8 +53,8 @@ func (s *Set) Exists(id string) bool {
 // Names are the names of containers.
 func (s *Set) Names() *state.Names { return s.dir.Names("names", s.Exists) }
 
-// Find returns the ID of the container that text names: a full ID, a name, or
-// the beginning of an ID.
+// Find returns the ID of the container that text names: a full ID, a name, a
+// name that the naming completes, or the beginning of an ID.
 func (s *Set) Find(text string) (string, error) {
 	name := strings.TrimPrefix(text, "/")
 	if name == "" || strings.Contains(name, "/") {
@@ -50,7 +63,7 @@ func (s *Set) Find(text string) (string, error) {
 	if len(name) == 64 && IsHex(name) && s.Exists(name) {
 		return name, nil
 	}
-	if id, err := s.Names().Lookup(name); err == nil {
+	if id, err := s.lookup(name); err == nil {
 		return id, nil
 	} else if !errors.Is(err, fs.ErrNotExist) {
 		return "", err
@@ -75,6 +88,18 @@ func (s *Set) Find(text string) (string, error) {
 		return "", NoContainer(text)
 	}
 	return found, nil
+}
+
+// lookup finds a container by its name, or by the part of it that a person says.
+func (s *Set) lookup(name string) (string, error) {
+	id, err := s.Names().Lookup(name)
+	if !errors.Is(err, fs.ErrNotExist) {
+		return id, err
+	}
+	if full, nerr := s.naming(name); nerr == nil && full != name {
+		return s.Names().Lookup(full)
+	}
+	return id, err
 }
 
 // IsHex reports whether a text is a number in lower-case hexadecimal digits.

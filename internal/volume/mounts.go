@@ -24,6 +24,7 @@ type MountRequest struct {
 	Mounts    []mount.Mount
 	Image     map[string]struct{} // the image's VOLUMEs
 	Tmpfs     map[string]string   // destinations that lie in memory already
+	Defaults  []string            // as Binds; they give way to all others
 }
 
 // Mounts is the answer: what to mount, sorted by destination.
@@ -86,6 +87,16 @@ func (r *MountRequest) collect() ([]wanted, error) {
 			return nil, &errdef.Error{Kind: errdef.ErrInvalid, Text: "Duplicate mount point: " + w.point.Destination}
 		}
 		seen[w.point.Destination] = true
+	}
+	for _, b := range r.Defaults {
+		w, err := parseBind(b)
+		if err != nil {
+			return nil, err
+		}
+		dest := w.point.Destination
+		if _, tmpfs := r.Tmpfs[dest]; !seen[dest] && !tmpfs {
+			ws, seen[dest] = append(ws, w), true
+		}
 	}
 	for dest := range r.Image {
 		dest = path.Clean(dest)
