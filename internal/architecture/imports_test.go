@@ -58,6 +58,7 @@ var rooms = map[string][]string{
 	"internal/engine": {
 		"internal/images", "internal/errdef",
 		"internal/foreign", // containers in the hands of another runtime
+		"internal/userns",  // the ids of an ordinary account's containers
 		"internal/version",
 		"internal/roster",    // the containers' records, found, read and listed
 		"internal/site",      // what the machine's administrator has decided

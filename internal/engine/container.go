@@ -13,6 +13,7 @@ import (
 	"berth/internal/foreign"
 	"berth/internal/roster"
 	"berth/internal/shim"
+	"berth/internal/spec"
 	"berth/internal/state"
 )
 
@@ -37,6 +38,7 @@ type bundle struct {
 	Group      *cgroup.Group `json:"cgroup,omitempty"`
 	// Other is the runtime that has the container instead of our own.
 	Other *foreign.Runtime `json:"other,omitempty"`
+	IDs   spec.IDs         `json:"ids,omitzero"` // of an account's, with more than its own
 
 	spec *specs.Spec
 }

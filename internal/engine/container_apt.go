@@ -22,7 +22,7 @@ APT::Sandbox::User "root";
 func (e *Engine) writeAptFile(r *record, view *layer.View) (string, error) {
 	path := e.containerDir(r.ID, aptFile)
 	_, err := view.Lstat("/etc/apt")
-	if !e.host.Rootless || err != nil || ownDev(r.Mounts) {
+	if !e.host.Rootless || r.IDs != "" || err != nil || ownDev(r.Mounts) {
 		if err := os.Remove(path); err != nil && !os.IsNotExist(err) {
 			return "", err
 		}

@@ -49,6 +49,7 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 	if opt.HostConfig != nil {
 		hc = *opt.HostConfig
 	}
+	user := cfg.User
 	roster.Complete(&cfg, &img.Config.Config)
 	if len(cfg.Entrypoint)+len(cfg.Cmd) == 0 {
 		return nil, nil, &Error{Kind: ErrInvalid, Text: "no command specified: the image names none, give one after the image"}
@@ -59,6 +60,10 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 	}
 	warnings = append(warnings, e.applySite(&hc)...)
 	if err := e.settleModes(&hc); err != nil {
+		return nil, nil, err
+	}
+	ids, err := e.settleIDs(&hc, &cfg, user)
+	if err != nil {
 		return nil, nil, err
 	}
 	if cfg.StopSignal != "" {
@@ -80,7 +85,7 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 	r := &record{
 		V: 1, ID: roster.NewID(), Name: name, Created: time.Now().UTC(), Image: opt.Config.Image,
 		ImageID: img.ID, Layers: img.Layers, Driver: e.driver(img.Layers), Platform: img.Platform().String(),
-		Run: opt.run, Config: &cfg, HostConfig: &hc,
+		IDs: ids, Run: opt.run, Config: &cfg, HostConfig: &hc,
 	}
 	e.nameHost(r)
 	return r, warnings, nil

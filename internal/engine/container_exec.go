@@ -5,14 +5,12 @@ import (
 	"fmt"
 	"strings"
 
-	"github.com/moby/moby/api/types/events"
-	"golang.org/x/sys/unix"
-
 	"berth/internal/nsinit"
 	"berth/internal/roster"
 	crt "berth/internal/runtime"
 	"berth/internal/shim"
 	"berth/internal/spec"
+	"github.com/moby/moby/api/types/events"
 )
 
 // ContainerExec runs one more program in a running container. The session is
@@ -75,6 +73,7 @@ func (e *Engine) execRequest(r *record, opt ExecOptions) (*shim.Request, error) 
 	}
 	defer view.Close()
 	in := spec.Input{ID: r.ID, Name: r.Name, Config: r.Config, HostConfig: e.settledHost(r), Host: e.specHost(), Users: view, Files: spec.Files{Apt: e.aptFileOf(r)}}
+	in.Host.IDs = b.IDs
 	prog, err := e.execProgram(r, b, in, opt)
 	if err != nil {
 		return nil, err
@@ -105,9 +104,9 @@ func (e *Engine) execProgram(r *record, b *bundle, in spec.Input, opt ExecOption
 	if b.Group != nil {
 		dirs = b.Group.Dirs
 	}
-	ns := b.Namespaces
 	return crt.CompileExec(crt.ExecConfig{
-		Process: p, Rootless: ns&unix.CLONE_NEWUSER != 0, Namespaces: ns, Cgroups: dirs, Filters: filters, Stdin: opt.Stdin,
+		Process: p, Namespaces: b.Namespaces, Cgroups: dirs, Filters: filters, Stdin: opt.Stdin,
+		UserNS: b.IDs.Some(), InnerNS: b.IDs.Nested(), KeepGroups: in.Host.KeepGroups(p),
 	})
 }
 

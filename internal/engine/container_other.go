@@ -36,6 +36,9 @@ func (e *Engine) otherPlan(r *record, in *specInput, b *bundle) error {
 	if err != nil {
 		return err
 	}
+	if b.IDs.Nested() {
+		return &Error{Kind: ErrNotSupported, Text: "--userns keep-id is not possible with --runtime " + r.HostConfig.Runtime + ": choose --userns single, or another runtime"}
+	}
 	o := &foreign.Runtime{
 		Path: path, Args: args, ID: r.ID, Env: foreign.Environment(os.LookupEnv),
 		Bundle: e.containerDir(r.ID, otherDir), State: e.dir.Path("run"),
@@ -48,12 +51,12 @@ func (e *Engine) otherPlan(r *record, in *specInput, b *bundle) error {
 		}
 		s.Linux.CgroupsPath = facts.Below(b.Group.Dirs[0])
 	}
-	user := spec.ForOther(s, in.Host.Rootless)
+	user := spec.ForOther(s, in.Host)
 	root, err := e.rootfs(r)
 	if err != nil {
 		return err
 	}
-	if o.Enclose, err = crt.CompileEnclosure(root, user); err != nil {
+	if o.Enclose, err = crt.CompileEnclosure(root, user, b.IDs.Some()); err != nil {
 		return err
 	}
 	b.Other, b.Namespaces = o, crt.EnclosureNamespaces(user != nil)

@@ -31,7 +31,7 @@ func (e *Engine) filters(r *record, p *specs.Process, host spec.Host) ([][]byte,
 			out = append(out, f)
 		}
 	}
-	if e.host.Rootless && !host.NoSeccomp && p.User.UID == 0 {
+	if e.host.Rootless && !host.IDs.Some() && !host.NoSeccomp && p.User.UID == 0 {
 		out = append(out, seccomp.FakeRoot(runtime.GOARCH))
 	}
 	return out, nil

@@ -132,12 +132,14 @@ func (e *Engine) launch(r *record, opt StartOptions, sh **shim.Conn) error {
 		return err
 	}
 	_, err = (*sh).Launch(plan)
+	closeFiles(plan.UserNS)
 	var f *shim.Failure
 	if errors.As(err, &f) && strings.Contains(f.What, "(overlay)") && e.config.Storage != driverOverlay {
 		(*sh).Close()
 		if *sh, err = e.withoutOverlay(r); err == nil {
 			if plan, b, err = e.plan(r, opt); err == nil {
 				_, err = (*sh).Launch(plan)
+				closeFiles(plan.UserNS)
 			}
 		}
 	}
@@ -177,12 +179,18 @@ func (e *Engine) plan(r *record, opt StartOptions) (*shim.Plan, *bundle, error) 
 		return nil, nil, err
 	}
 	defer in.close()
+	space, err := e.idSpace(r, in.HostConfig)
+	if err != nil {
+		return nil, nil, err
+	}
+	in.Host.IDs = space.ids
+	wait := space.open()
 	group, warnings, err := e.prepareGroup(r)
 	if err != nil {
 		return nil, nil, err
 	}
 	opt.warn(warnings)
-	b := &bundle{V: 1, Group: group}
+	b := &bundle{V: 1, Group: group, IDs: space.ids}
 	in.groupDirs(group)
 	s, warnings, err := spec.Build(in.Input)
 	if err != nil {
@@ -217,7 +225,8 @@ func (e *Engine) plan(r *record, opt StartOptions) (*shim.Plan, *bundle, error) 
 		return nil, b, err
 	}
 	opt.warn(warnings)
-	return p, b, nil
+	p.UserNS, err = wait()
+	return p, b, err
 }
 
 func (e *Engine) compile(r *record, in *specInput, b *bundle) (*nsinit.Program, error) {
@@ -237,7 +246,8 @@ func (e *Engine) compile(r *record, in *specInput, b *bundle) (*nsinit.Program, 
 			fi, err := os.Stat(p)
 			return err == nil && fi.IsDir()
 		},
-		Node: func(d specs.LinuxDevice) string { return in.node(d.Path) },
+		Node:   func(d specs.LinuxDevice) string { return in.node(d.Path) },
+		UserNS: b.IDs.Some(), InnerNS: b.IDs.Nested(), KeepGroups: in.Host.KeepGroups(b.spec.Process),
 	})
 }
 

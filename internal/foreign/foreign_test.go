@@ -48,7 +48,7 @@ func newPlace(t *testing.T, program string) *place {
 	if out, err := exec.Command("cp", "/bin/busybox", filepath.Join(root, "bin/sh")).CombinedOutput(); err != nil {
 		t.Fatalf("%s: %v", out, err)
 	}
-	encl, err := runtime.CompileEnclosure(runtime.Rootfs{Base: dir, Target: "tree"}, nil)
+	encl, err := runtime.CompileEnclosure(runtime.Rootfs{Base: dir, Target: "tree"}, nil, false)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -83,7 +83,7 @@ func (p *place) config(t *testing.T, tty bool, args ...string) {
 
 func (p *place) create(t *testing.T, s Streams) *Process {
 	t.Helper()
-	proc, err := p.Create(s)
+	proc, err := p.Create(s, nil)
 	if err != nil {
 		t.Fatal(err)
 	}
@@ -187,7 +187,7 @@ func TestFailure(t *testing.T) {
 		null, _ := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 		defer null.Close()
 		s := Streams{Files: [3]*os.File{null, null, null}}
-		proc, err := p.Create(s)
+		proc, err := p.Create(s, nil)
 		if err == nil { // crun notices only later
 			p.regs = map[nsinit.Reg]int{nsinit.RegMountNS: int(proc.Passed[0].Fd())}
 			err = p.Start(p.regs)

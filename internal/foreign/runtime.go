@@ -61,16 +61,16 @@ type Process struct {
 
 // Create has the container made: its first process waits for [Runtime.Start].
 // A container of the same name that is left from before is removed first.
-func (r *Runtime) Create(s Streams) (*Process, error) {
+func (r *Runtime) Create(s Streams, regs map[nsinit.Reg]int) (*Process, error) {
 	if err := unix.Prctl(unix.PR_SET_CHILD_SUBREAPER, 1, 0, 0, 0); err != nil {
 		return nil, os.NewSyscallError("prctl", err)
 	}
 	if _, err := os.Lstat(filepath.Join(r.State, r.ID)); err == nil {
-		c := call{prog: r.Enclose}
+		c := call{prog: r.Enclose, regs: regs}
 		r.run(&c, "delete", "--force", r.ID)
 		closeAll(c.passed)
 	}
-	return r.process(&call{prog: r.Enclose, streams: s}, "create", "--bundle", r.Bundle)
+	return r.process(&call{prog: r.Enclose, regs: regs, streams: s}, "create", "--bundle", r.Bundle)
 }
 
 // Start lets the first process go on. Regs are the namespaces of the enclosure.

@@ -77,7 +77,8 @@ const (
 	RegStdin Reg = 1 + iota
 	RegStdout
 	RegStderr
-	RegUserNS // of a running container, for exec
+	RegUserNS  // of a running container, for exec; of one that starts, where it was made before
+	RegInnerNS // the user namespace inside of that which its programs alone are in, if there is one
 	RegMountNS
 	RegPidNS
 	RegNetNS

@@ -20,8 +20,9 @@ type Record struct {
 	Created    time.Time              `json:"created"`
 	Image      string                 `json:"image"` // as asked for
 	ImageID    string                 `json:"imageID"`
-	Layers     []string               `json:"layers"` // diff IDs, bottom first
-	Driver     string                 `json:"driver"` // overlay or copy
+	Layers     []string               `json:"layers"`        // diff IDs, bottom first
+	Driver     string                 `json:"driver"`        // overlay or copy
+	IDs        string                 `json:"ids,omitempty"` // Ranges: an account's, with more ids than its own
 	Platform   string                 `json:"platform"`
 	Run        bool                   `json:"run,omitempty"` // made to be started at once
 	Mounts     []container.MountPoint `json:"mounts"`
@@ -30,6 +31,10 @@ type Record struct {
 	Config     *container.Config      `json:"config"`
 	HostConfig *container.HostConfig  `json:"hostConfig"`
 }
+
+// Ranges in Record.IDs says that the container has the ids of /etc/subuid and
+// /etc/subgid.
+const Ranges = "ranges"
 
 // NewID makes up the ID of a container.
 func NewID() string {

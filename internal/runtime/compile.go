@@ -21,6 +21,10 @@ type Config struct {
 	// OwnerUser joins the user namespace that owns the other joined ones
 	// instead of the one at its path, whose process may sit in a nested one.
 	OwnerUser bool
+	// UserNS says that RegUserNS holds the user namespace to enter, which has
+	// more ids than one; InnerNS that RegInnerNS has one inside of it, for the
+	// program alone. KeepGroups leaves the program the groups of its maker.
+	UserNS, InnerNS, KeepGroups bool
 	// IsDir tells whether a host path is a directory.
 	IsDir func(path string) bool
 	// Node returns the host path of a device.
@@ -47,7 +51,7 @@ func Compile(c Config) (*nsinit.Program, error) {
 	if s.Process == nil || s.Linux == nil || len(s.Process.Args) == 0 {
 		return nil, fmt.Errorf("the specification has no process to run")
 	}
-	st := &start{builder: newBuilder(), Config: c, ns: namespacesOf(s)}
+	st := &start{builder: newBuilder(), Config: c, ns: namespacesOf(s).given(c.UserNS)}
 	p := &nsinit.Program{Flags: st.enter()}
 	st.passNamespaces()
 	st.do("start a session", "setsid")
@@ -60,12 +64,17 @@ func Compile(c Config) (*nsinit.Program, error) {
 		st.stdio()
 	}
 	st.late()
+	if c.InnerNS {
+		st.enterInner()
+	}
 	st.owners(s.Process, c.Stdin)
-	if u := s.Process.User; st.ns.rootless() && (u.UID != 0 || u.GID != 0) {
+	single := st.ns.rootless() && !c.UserNS
+	if u := s.Process.User; single && (u.UID != 0 || u.GID != 0) {
 		st.nestUser(st.proc, int(u.UID), int(u.GID))
 	}
 	l := st.launch()
-	l.single, l.init, l.tied = st.ns.rootless(), c.Init, true
+	l.single, l.init, l.tied = single, c.Init, true
+	l.ranges, l.inner, l.keepGroups = c.UserNS, c.InnerNS, c.KeepGroups
 	st.process(l)
 	p.Ops = st.ops
 	return p, st.err
@@ -88,8 +97,19 @@ type start struct {
 
 // namespaces is what the specification says about them.
 type namespaces struct {
-	fresh uint64                              // CLONE_NEW* flags
-	join  map[specs.LinuxNamespaceType]string // paths to enter
+	fresh  uint64                              // CLONE_NEW* flags
+	join   map[specs.LinuxNamespaceType]string // paths to enter
+	userNS bool                                // the user's is in RegUserNS
+}
+
+// given has the user namespace come from the maker, if yes.
+func (n namespaces) given(yes bool) namespaces {
+	if yes {
+		n.userNS = true
+		n.fresh &^= unix.CLONE_NEWUSER
+		delete(n.join, specs.UserNamespace)
+	}
+	return n
 }
 
 func namespacesOf(s *specs.Spec) namespaces {
@@ -127,7 +147,7 @@ func cloneFlag(t specs.LinuxNamespaceType) uint64 {
 }
 
 func (n namespaces) rootless() bool {
-	return n.fresh&unix.CLONE_NEWUSER != 0 || n.join[specs.UserNamespace] != ""
+	return n.userNS || n.fresh&unix.CLONE_NEWUSER != 0 || n.join[specs.UserNamespace] != ""
 }
 
 // own reports whether the container has a namespace of its own kind.
@@ -143,7 +163,7 @@ func (n namespaces) own(flag uint64) bool { return n.fresh&flag != 0 }
 func (st *start) enter() uint64 {
 	rest := st.ns.fresh &^ (unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME)
 	user, timed := st.ns.own(unix.CLONE_NEWUSER), st.ns.own(unix.CLONE_NEWTIME)
-	twice := len(st.ns.join) > 0 || timed || st.bundle != nil && user && len(st.Cgroups)+len(st.Spec.Process.Rlimits) > 0
+	twice := len(st.ns.join) > 0 || st.ns.userNS || timed || st.bundle != nil && user && len(st.Cgroups)+len(st.Spec.Process.Rlimits) > 0
 	first := rest
 	st.proc = st.openProc()
 	if twice {
@@ -241,6 +261,9 @@ func (st *start) joinAll() {
 	order := []specs.LinuxNamespaceType{specs.UserNamespace, specs.PIDNamespace, specs.NetworkNamespace,
 		specs.IPCNamespace, specs.UTSNamespace, specs.CgroupNamespace, specs.TimeNamespace, specs.MountNamespace}
 	fds := map[specs.LinuxNamespaceType]nsinit.Reg{}
+	if st.ns.userNS {
+		st.do("enter the user namespace", "setns", nsinit.Ref(nsinit.RegUserNS), nsinit.Flags(unix.CLONE_NEWUSER))
+	}
 	for _, t := range order {
 		if p := st.ns.join[t]; p != "" {
 			fds[t] = st.get("open the "+string(t)+" namespace "+p, "openat", cwd, nsinit.Str(p), nsinit.Int(unix.O_RDONLY|unix.O_CLOEXEC), zero)

@@ -13,15 +13,16 @@ import (
 // CompileEnclosure makes a program that mounts a root file system where only
 // the process it becomes, and who joins its namespaces, sees it. It is for
 // another runtime, which wants to find the tree at a path. The namespaces are
-// passed to the shim in the order of nsinit.Namespaces; user is nil for root.
-// The caller appends the execve.
-func CompileEnclosure(root Rootfs, user *specs.Linux) (*nsinit.Program, error) {
+// passed to the shim in the order of nsinit.Namespaces; user is nil for root. A
+// user namespace that is there already is in RegUserNS (given). The caller
+// appends the execve.
+func CompileEnclosure(root Rootfs, user *specs.Linux, given bool) (*nsinit.Program, error) {
 	s := &specs.Spec{Linux: &specs.Linux{Namespaces: []specs.LinuxNamespace{{Type: specs.MountNamespace}}}}
 	if user != nil {
 		s.Linux.UIDMappings, s.Linux.GIDMappings = user.UIDMappings, user.GIDMappings
 		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
 	}
-	st := &start{builder: newBuilder(), Config: Config{Spec: s, Root: root}, ns: namespacesOf(s)}
+	st := &start{builder: newBuilder(), Config: Config{Spec: s, Root: root}, ns: namespacesOf(s).given(given)}
 	p := &nsinit.Program{Flags: st.enter()}
 	st.passNamespaces()
 	// What the host mounts later is seen here, and nothing the other way.

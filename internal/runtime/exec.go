@@ -9,8 +9,10 @@ import (
 
 // ExecConfig is what one more process in a running container is compiled from.
 type ExecConfig struct {
-	Process  *specs.Process
-	Rootless bool
+	Process *specs.Process
+	// UserNS, InnerNS and KeepGroups are as in Config. Without UserNS a user
+	// namespace among the Namespaces has one id.
+	UserNS, InnerNS, KeepGroups bool
 	// Namespaces are those that differ from the shim's, as CLONE_NEW*
 	// flags. The shim presets their registers.
 	Namespaces uint64
@@ -44,12 +46,13 @@ type joining struct {
 // the container can see us. The process that it can see is made by a second
 // clone inside the pid namespace.
 func CompileExec(c ExecConfig) (*nsinit.Program, error) {
-	x := &joining{builder: newBuilder(), rootless: c.Rootless, terminal: c.Process.Terminal}
+	x := &joining{builder: newBuilder(), terminal: c.Process.Terminal}
+	single := c.Namespaces&unix.CLONE_NEWUSER != 0 && !c.UserNS
 	x.openProc()
 	x.joinCgroups(c.Cgroups)
 	x.enterContainer(c.Namespaces)
 	uid, gid := int(c.Process.User.UID), int(c.Process.User.GID)
-	if c.Rootless && (uid != 0 || gid != 0) {
+	if single && (uid != 0 || gid != 0) {
 		x.nestUser(x.proc, uid, gid)
 	}
 	(&start{builder: x.builder}).keyring()
@@ -58,9 +61,13 @@ func CompileExec(c ExecConfig) (*nsinit.Program, error) {
 	} else {
 		x.stdio()
 	}
+	if c.InnerNS {
+		x.enterInner()
+	}
 	x.owners(c.Process, c.Stdin)
 	x.process(launch{
-		Process: c.Process, proc: x.proc, single: c.Rootless, filters: c.Filters, tied: true, clone: x.clone, exec: true,
+		Process: c.Process, proc: x.proc, single: single, filters: c.Filters, tied: true, clone: x.clone, exec: true,
+		ranges: c.UserNS, inner: c.InnerNS, keepGroups: c.KeepGroups,
 	})
 	return &nsinit.Program{Ops: x.ops}, x.err
 }

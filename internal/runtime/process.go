@@ -18,28 +18,33 @@ import (
 // execve.
 type launch struct {
 	*specs.Process
-	proc     nsinit.Arg // the host's /proc
-	single   bool       // one id is mapped: the process can become nobody else
-	denied   bool       // groups may be closed to it (user_namespaces(7))
-	oci      bool       // the streams are its caller's, and messages are runc's
-	exec     bool       // in a container that runs
-	seen     bool       // by processes of others, whose pid namespace it is in
-	init     bool       // a small init is its parent
-	tied     bool       // it ends with its maker
-	keep     int        // descriptors from 3 on that it keeps
-	filters  [][]byte
-	flags    uint64 // of the last filter
-	listener bool   // the last filter's descriptor is handed over
-	jump     bool   // a trampoline executes the program
-	clone    func() // makes the process that is to be seen in the container
-	before   func() // comes right before execve
+	proc   nsinit.Arg // the host's /proc
+	single bool       // one id is mapped: the process can become nobody else
+	denied bool       // groups may be closed to it (user_namespaces(7))
+	ranges bool       // it is in a user namespace with many ids, as its root
+	inner  bool       // and in one inside of that, as whoever
+	// keepGroups leaves it the groups of its maker, which may be what a
+	// folder of the host is open to.
+	keepGroups bool
+	oci        bool // the streams are its caller's, and messages are runc's
+	exec       bool // in a container that runs
+	seen       bool // by processes of others, whose pid namespace it is in
+	init       bool // a small init is its parent
+	tied       bool // it ends with its maker
+	keep       int  // descriptors from 3 on that it keeps
+	filters    [][]byte
+	flags      uint64 // of the last filter
+	listener   bool   // the last filter's descriptor is handed over
+	jump       bool   // a trampoline executes the program
+	clone      func() // makes the process that is to be seen in the container
+	before     func() // comes right before execve
 }
 
 // launch is for the first process of a container.
 func (st *start) launch() launch {
 	return launch{
 		Process: st.Spec.Process, proc: st.proc, filters: st.Filters,
-		denied: st.confined(), seen: st.ns.join[specs.PIDNamespace] != "",
+		denied: st.confined() && !st.UserNS, seen: st.ns.join[specs.PIDNamespace] != "",
 	}
 }
 
@@ -113,7 +118,7 @@ func (b *builder) identity(l launch) {
 	}
 	all := func(int) bool { return true }
 	have := all
-	if !l.single && !l.denied {
+	if !l.single && !l.denied && !l.ranges {
 		have = permitted
 	}
 	inheritable, ambient := capabilityBits(c.Inheritable, have), capabilityBits(c.Ambient, have)
@@ -121,11 +126,11 @@ func (b *builder) identity(l launch) {
 	if keep && uid != 0 {
 		b.do("keep capabilities", "prctl", nsinit.Int(unix.PR_SET_KEEPCAPS), nsinit.Int(1), zero, zero, zero)
 	}
-	if !l.single && (uid != 0 || l.denied) {
+	if !l.single && (uid != 0 || l.denied || l.inner) {
 		b.do("become user "+strconv.Itoa(uid), "setresuid", nsinit.Int(uid), nsinit.Int(uid), nsinit.Int(uid))
 		b.chdir(l.Cwd)
 	}
-	if keep || uid == 0 || l.single {
+	if keep || uid == 0 || l.single || l.inner {
 		b.capabilities(capabilityBits(c.Effective, have), capabilityBits(c.Permitted, have), inheritable)
 	}
 	for n := range sys.Capabilities() {
@@ -172,6 +177,11 @@ func (b *builder) nestUser(proc nsinit.Arg, uid, gid int) {
 	b.mapIDs(proc, one(uid), one(gid))
 }
 
+// enterInner goes into the user namespace inside of the container's.
+func (b *builder) enterInner() {
+	b.do("enter the user namespace of its programs", "setns", nsinit.Ref(nsinit.RegInnerNS), nsinit.Flags(unix.CLONE_NEWUSER))
+}
+
 func (b *builder) dropBounding(caps *specs.LinuxCapabilities) {
 	keep := map[string]bool{}
 	if caps != nil {
@@ -196,9 +206,11 @@ func (b *builder) groups(l launch) {
 	for _, g := range extra {
 		list = binary.NativeEndian.AppendUint32(list, g)
 	}
-	b.do("set supplementary groups", "setgroups", nsinit.Int(len(extra)), nsinit.Bytes(list))
-	if l.denied {
-		b.allow(0, unix.EPERM)
+	if !l.keepGroups {
+		b.do("set supplementary groups", "setgroups", nsinit.Int(len(extra)), nsinit.Bytes(list))
+		if l.denied {
+			b.allow(0, unix.EPERM)
+		}
 	}
 	b.do("become group "+strconv.Itoa(gid), "setresgid", nsinit.Int(gid), nsinit.Int(gid), nsinit.Int(gid))
 }

@@ -95,10 +95,7 @@ func (c *container) launch() error {
 
 // spawnWith runs a program with fresh streams of its own.
 func spawnWith(p *nsinit.Program, s *stdio, openStdin bool, ns map[nsinit.Reg]*os.File) (*nsinit.Child, error) {
-	regs := map[nsinit.Reg]int{}
-	for r, f := range ns {
-		regs[r] = int(f.Fd())
-	}
+	regs := numbers(ns)
 	var theirs [3]*os.File
 	if !s.tty {
 		var err error
@@ -181,6 +178,13 @@ func (c *container) holdNamespaces(fds []*os.File) error {
 			return os.NewSyscallError("ioctl NS_GET_USERNS", err)
 		}
 		c.ns[nsinit.RegUserNS] = os.NewFile(uintptr(fd), "user")
+	}
+	if inner := c.plan.userNS()[nsinit.RegInnerNS]; inner != nil {
+		fd, err := unix.FcntlInt(inner.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		if err != nil {
+			return os.NewSyscallError("fcntl", err)
+		}
+		c.ns[nsinit.RegInnerNS] = os.NewFile(uintptr(fd), "inner user")
 	}
 	return nil
 }

@@ -94,7 +94,10 @@ func readPlan(control *Conn) (*Plan, error) {
 			return nil, err
 		}
 	}
-	return plan, nil
+	if plan.Given > 0 {
+		plan.UserNS, err = control.receiveFiles(plan.Given)
+	}
+	return plan, err
 }
 
 // newContainer enters the container's folder and opens the log and the socket.

@@ -16,7 +16,7 @@ import (
 func (c *container) first(s *stdio) (*nsinit.Child, error) {
 	if c.plan.Other == nil {
 		c.brood.expect()
-		child, err := spawnWith(c.plan.Program, s, c.plan.OpenStdin, nil)
+		child, err := spawnWith(c.plan.Program, s, c.plan.OpenStdin, c.plan.userNS())
 		c.brood.born(child)
 		return child, err
 	}
@@ -29,7 +29,7 @@ func (c *container) first(s *stdio) (*nsinit.Child, error) {
 		defer closeAll(theirs[:])
 		streams.Files = theirs
 	}
-	p, err := c.plan.Other.Create(streams)
+	p, err := c.plan.Other.Create(streams, numbers(c.plan.userNS()))
 	if err == nil && s.tty {
 		if err = s.accept(p.Console); err != nil {
 			abandon(&nsinit.Child{Pid: p.Pid, FDs: p.Passed})
@@ -56,9 +56,12 @@ func (c *container) startOther() error {
 }
 
 // enclosure is where the other runtime is called.
-func (c *container) enclosure() map[nsinit.Reg]int {
+func (c *container) enclosure() map[nsinit.Reg]int { return numbers(c.ns) }
+
+// numbers are the descriptors that registers are preset with.
+func numbers(files map[nsinit.Reg]*os.File) map[nsinit.Reg]int {
 	regs := map[nsinit.Reg]int{}
-	for r, f := range c.ns {
+	for r, f := range files {
 		regs[r] = int(f.Fd())
 	}
 	return regs

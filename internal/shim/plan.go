@@ -1,6 +1,7 @@
 package shim
 
 import (
+	"os"
 	"time"
 
 	"berth/internal/cgroup"
@@ -31,8 +32,13 @@ type Plan struct {
 	Log        logs.Options    `json:"log"`
 	// Other is another runtime that has the container. It has two programs,
 	// which follow in the place of the plan's own.
-	Other  *foreign.Runtime `json:"other,omitempty"`
-	Health *Health          `json:"health,omitempty"` // its program follows the plan's in a frame of its own
+	Other *foreign.Runtime `json:"other,omitempty"`
+	// UserNS are the descriptors of user namespaces that are there already: the
+	// container's, and perhaps one inside of it that its programs are in. They
+	// follow the programs.
+	UserNS []*os.File `json:"-"`
+	Given  int        `json:"userNS,omitempty"` // how many
+	Health *Health    `json:"health,omitempty"` // its program follows the plan's in a frame of its own
 	// Attributes describe the container in events: image, name, labels.
 	Attributes map[string]string `json:"attributes,omitempty"`
 	// Attach makes the control connection a client from the first byte.
@@ -50,6 +56,15 @@ func (p *Plan) programs() []**nsinit.Program {
 		list = append(list, &p.Health.Program)
 	}
 	return list
+}
+
+// userNS are the registers that the namespaces belong in.
+func (p *Plan) userNS() map[nsinit.Reg]*os.File {
+	regs := map[nsinit.Reg]*os.File{}
+	for i, f := range p.UserNS {
+		regs[nsinit.RegUserNS+nsinit.Reg(i)] = f
+	}
+	return regs
 }
 
 // RestartPolicy is Docker's.

@@ -193,6 +193,54 @@ func (c *Conn) receiveProgram() (*nsinit.Program, error) {
 	return p, p.UnmarshalBinary(b)
 }
 
+// sendFiles sends descriptors with one byte, which is no frame.
+func (c *Conn) sendFiles(files []*os.File) error {
+	fds := make([]int, len(files))
+	for i, f := range files {
+		fds[i] = int(f.Fd())
+	}
+	raw, err := c.f.SyscallConn()
+	if err != nil {
+		return err
+	}
+	var sent error
+	err = raw.Write(func(s uintptr) bool {
+		sent = unix.Sendmsg(int(s), []byte{0}, unix.UnixRights(fds...), nil, 0)
+		return sent != unix.EAGAIN
+	})
+	return errors.Join(err, os.NewSyscallError("sendmsg", sent))
+}
+
+// receiveFiles receives n of them.
+func (c *Conn) receiveFiles(n int) (files []*os.File, err error) {
+	raw, err := c.f.SyscallConn()
+	if err != nil {
+		return nil, err
+	}
+	oob := make([]byte, unix.CmsgSpace(4*n))
+	var got int
+	var failed error
+	err = raw.Read(func(s uintptr) bool {
+		_, got, _, _, failed = unix.Recvmsg(int(s), make([]byte, 1), oob, unix.MSG_CMSG_CLOEXEC)
+		return failed != unix.EAGAIN
+	})
+	if err = errors.Join(err, os.NewSyscallError("recvmsg", failed)); err != nil {
+		return nil, err
+	}
+	msgs, err := unix.ParseSocketControlMessage(oob[:got])
+	if err != nil || len(msgs) != 1 {
+		return nil, errors.New("descriptors lost on the way to the shim")
+	}
+	fds, err := unix.ParseUnixRights(&msgs[0])
+	for _, fd := range fds {
+		files = append(files, os.NewFile(uintptr(fd), "user namespace"))
+	}
+	if err == nil && len(files) != n {
+		err = errors.New("descriptors lost on the way to the shim")
+	}
+	return files, err
+}
+
 // receive reads one frame. The payload is valid until the next call with the
 // same buffer, which is enlarged as needed.
 func (c *Conn) receive(buf *[]byte) (byte, []byte, error) {

@@ -33,6 +33,7 @@ type Input struct {
 type Host struct {
 	Rootless bool // the effective user is not root
 	UID, GID int
+	IDs      IDs // of an account's container with more ids than one
 	CgroupV2 bool
 	Kernel   Kernel
 	Arch     string // GOARCH

@@ -149,7 +149,7 @@ func (b *builder) proc() specs.Mount {
 
 func (b *builder) devptsOptions() []string {
 	o := []string{"nosuid", "noexec", "newinstance", "ptmxmode=0666", "mode=0620"}
-	if !b.in.Host.Rootless {
+	if _, ok := b.in.Host.IDs.group(5); ok || !b.in.Host.Rootless {
 		o = append(o, "gid=5") // the group tty, which has to be mapped
 	}
 	return o

@@ -49,10 +49,12 @@ func (b *builder) separate(kind specs.LinuxNamespaceType) bool {
 }
 
 // userNamespace makes root of the container out of the caller, the only id an
-// account may map without anybody's leave.
+// account may map without anybody's leave; others come after it.
 func (b *builder) userNamespace() {
 	b.add(specs.UserNamespace, "user", false)
-	if b.own[specs.UserNamespace] {
+	if ids := b.in.Host.IDs; ids.Some() {
+		b.spec.Linux.UIDMappings, b.spec.Linux.GIDMappings = ids.UIDs, ids.GIDs
+	} else if b.own[specs.UserNamespace] {
 		b.spec.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: uint32(b.in.Host.UID), Size: 1}}
 		b.spec.Linux.GIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: uint32(b.in.Host.GID), Size: 1}}
 	}
@@ -122,12 +124,11 @@ func validateModes(hc *container.HostConfig) error {
 		return fmt.Errorf("invalid UTS mode: %v", hc.UTSMode)
 	case !hc.CgroupnsMode.Valid():
 		return fmt.Errorf("invalid cgroup namespace mode: %v", hc.CgroupnsMode)
-	case !hc.UsernsMode.Valid():
-		return fmt.Errorf("invalid user namespace mode: %v", hc.UsernsMode)
 	case hc.NetworkMode.IsContainer() && hc.NetworkMode.ConnectedContainer() == "":
 		return errors.New("invalid container format container:<name|id>")
 	case hc.IpcMode.IsContainer() && hc.IpcMode.Container() == "":
 		return fmt.Errorf("invalid IPC mode: %v", hc.IpcMode)
 	}
-	return nil
+	_, err := ParseUserns(hc.UsernsMode)
+	return err
 }

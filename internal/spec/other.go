@@ -9,21 +9,23 @@ import (
 
 // ForOther changes a specification to what another runtime shall read. Others
 // make the nodes in /dev where ours binds the host's, so they must count there.
-// For an ordinary account the runtime is started in a user namespace with one
-// id, as its root: the maps of that are returned.
-func ForOther(s *specs.Spec, rootless bool) (user *specs.Linux) {
+// For an ordinary account the runtime is started in a user namespace, as its
+// root: the maps of that are returned.
+func ForOther(s *specs.Spec, host Host) (user *specs.Linux) {
 	for i := range s.Mounts {
 		if m := &s.Mounts[i]; m.Destination == "/dev" {
 			m.Options = slices.DeleteFunc(slices.Clone(m.Options), func(o string) bool { return o == "nodev" })
 		}
 	}
-	if !rootless {
+	if !host.Rootless {
 		return nil
 	}
 	user = &specs.Linux{UIDMappings: s.Linux.UIDMappings, GIDMappings: s.Linux.GIDMappings}
 	s.Linux.UIDMappings, s.Linux.GIDMappings = nil, nil
 	s.Linux.Namespaces = slices.DeleteFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool { return n.Type == specs.UserNamespace })
-	s.Process.User.AdditionalGids = nil
+	if host.oneID() {
+		s.Process.User.AdditionalGids = nil
+	}
 	s.Linux.CgroupsPath = ""
 	return user
 }

@@ -134,17 +134,30 @@ func (b *builder) newProcess(user string) (*specs.Process, error) {
 	return p, nil
 }
 
-// identity finds the user and, for root on the host, the supplementary groups:
-// the user's main group, those that list the user, and those of --group-add.
+// identity finds the user and the supplementary groups: the user's main group,
+// those that list the user, and those of --group-add. None of them (nil) leaves a
+// process those of its caller.
 func (b *builder) identity(user string) (identity, error) {
-	rootless := b.in.Host.Rootless
+	host, added := b.in.Host, b.in.HostConfig.GroupAdd
 	a := accounts{files: b.in.Users}
-	id, err := a.lookup(user, !rootless)
+	id, err := a.lookup(user, !host.oneID())
 	if err != nil {
 		return id, err
 	}
+	own, _ := host.IDs.user(id.uid)
+	keep := slices.Contains(added, keepGroups) && host.Rootless
+	if keep && len(added) > 1 {
+		return id, fmt.Errorf("--group-add %s leaves the groups as they are: no other can be added", keepGroups)
+	}
+	if host.IDs.Some() && (keep || own == 0 && len(added) == 0) {
+		id.groups = nil
+		return id, host.mapped(id)
+	}
 	groups := append([]uint32{id.gid}, id.groups...)
-	for _, g := range b.in.HostConfig.GroupAdd {
+	for _, g := range added {
+		if keep {
+			break
+		}
 		gid, err := a.groupID(g)
 		if err != nil {
 			return id, err
@@ -156,16 +169,16 @@ func (b *builder) identity(user string) (identity, error) {
 	if len(groups) > maxGroups {
 		return id, fmt.Errorf("user %q is in more than %d groups", user, maxGroups)
 	}
-	if rootless {
+	if host.oneID() {
 		// Only one group is mapped, and setgroups is closed: what the
 		// caller may read through a group stays readable instead.
 		groups = nil
-		if len(b.in.HostConfig.GroupAdd) > 0 {
+		if len(added) > 0 && !keep {
 			b.warn("Without root a container keeps the groups of its caller. Added groups discarded.")
 		}
 	}
 	id.groups = groups
-	return id, nil
+	return id, host.mapped(id)
 }
 
 func workingDir(dir string) (string, error) {

@@ -3,6 +3,7 @@ package spec
 import (
 	"fmt"
 	"slices"
+	"strconv"
 	"strings"
 
 	"github.com/opencontainers/runtime-spec/specs-go"
@@ -32,7 +33,7 @@ func (b *builder) tmpfs(m Mount) (specs.Mount, error) {
 		}
 		kinds = append(kinds, kind)
 		if b.usableTmpfsOption(o) {
-			kept = append(kept, o)
+			kept = append(kept, b.tmpfsOwner(o))
 		}
 	}
 	slices.Reverse(kept)
@@ -45,7 +46,7 @@ func (b *builder) usableTmpfsOption(o string) bool {
 	case o == "dev" && !b.in.HostConfig.Privileged:
 		b.warn("Only a privileged container may have device nodes on a tmpfs. Option dev discarded.")
 		return false
-	case b.in.Host.Rootless && (strings.HasPrefix(o, "uid=") || strings.HasPrefix(o, "gid=")):
+	case b.in.Host.oneID() && (strings.HasPrefix(o, "uid=") || strings.HasPrefix(o, "gid=")):
 		// All files of such a container belong to its one user and group.
 		if o != "uid=0" && o != "gid=0" {
 			b.warn("Without root a container has one user. Tmpfs option %s discarded.", o)
@@ -53,6 +54,21 @@ func (b *builder) usableTmpfsOption(o string) bool {
 		return false
 	}
 	return true
+}
+
+// tmpfsOwner names an owner as the container's user namespace does, in which the
+// file system is made.
+func (b *builder) tmpfsOwner(o string) string {
+	key, value, _ := strings.Cut(o, "=")
+	id, err := strconv.ParseUint(value, 10, 32)
+	if key != "uid" && key != "gid" || err != nil || !b.in.Host.IDs.Nested() {
+		return o
+	}
+	outer, _ := b.in.Host.IDs.user(uint32(id))
+	if key == "gid" {
+		outer, _ = b.in.Host.IDs.group(uint32(id))
+	}
+	return key + "=" + strconv.FormatUint(uint64(outer), 10)
 }
 
 // tmpfsOptionKind names what an option decides, so that contradicting options

@@ -237,3 +237,25 @@ func powerless(path string) string {
 	}
 	return ""
 }
+
+// Keep returns the map of a namespace inside of one that has m, in which the
+// account is uid and gid instead of root: each changes places with whoever has
+// the number otherwise. Where nobody has it, as when it is a great number from a
+// directory service, the last id gives up its place. The map is empty when both
+// are root's.
+func (m Map) Keep(uid, gid uint32) Map {
+	if uid == 0 && gid == 0 {
+		return Map{}
+	}
+	return Map{UIDs: exchange(top(m.UIDs), uid), GIDs: exchange(top(m.GIDs), gid)}
+}
+
+// exchange maps the ids from 0 to last to themselves, but for 0 and id.
+func exchange(last, id uint32) []Range {
+	if id == 0 {
+		return []Range{{0, 0, last + 1}}
+	}
+	other := min(id, last)
+	out := []Range{{0, other, 1}, {1, 1, other - 1}, {id, 0, 1}, {other + 1, other + 1, last - other}}
+	return slices.DeleteFunc(out, func(r Range) bool { return r.Size == 0 })
+}

@@ -340,3 +340,20 @@ func BenchmarkOpen(b *testing.B) {
 		ns.Close()
 	}
 }
+
+func TestKeep(t *testing.T) {
+	m := Map{UIDs: []Range{{0, 1000, 1}, {1, 100000, 10}}, GIDs: []Range{{0, 1000, 1}, {1, 100000, 2}}}
+	for _, c := range []struct {
+		uid, gid uint32
+		want     Map
+	}{
+		{0, 0, Map{}},
+		{5, 0, Map{UIDs: []Range{{0, 5, 1}, {1, 1, 4}, {5, 0, 1}, {6, 6, 5}}, GIDs: []Range{{0, 0, 3}}}},
+		{1, 2, Map{UIDs: []Range{{0, 1, 1}, {1, 0, 1}, {2, 2, 9}}, GIDs: []Range{{0, 2, 1}, {1, 1, 1}, {2, 0, 1}}}},
+		{1234567, 10, Map{UIDs: []Range{{0, 10, 1}, {1, 1, 9}, {1234567, 0, 1}}, GIDs: []Range{{0, 2, 1}, {1, 1, 1}, {10, 0, 1}}}},
+	} {
+		if got := m.Keep(c.uid, c.gid); !reflect.DeepEqual(got, c.want) {
+			t.Errorf("%d:%d: got %v, want %v", c.uid, c.gid, got, c.want)
+		}
+	}
+}

@@ -96,11 +96,18 @@ func (c *Container) buildModes(hc *container.HostConfig) error {
 		return errors.New("--uts: invalid UTS mode")
 	case !hc.CgroupnsMode.Valid():
 		return errors.New("--cgroupns: invalid CGROUP mode")
-	case !hc.UsernsMode.Valid():
+	case !hc.UsernsMode.Valid() && !ownUserns(c.userns):
 		return errors.New("--userns: invalid USER mode")
 	}
 	hc.ShmSize = c.shmSize.n
 	return nil
+}
+
+// ownUserns reports whether a mode is one that Docker does not have; what it
+// means, options and all, is the engine's to tell.
+func ownUserns(mode string) bool {
+	name, _, _ := strings.Cut(mode, ":")
+	return slices.Contains([]string{"auto", "single", "keep-id", "nomap"}, name)
 }
 
 func (c *Container) buildMounts(cfg *container.Config, hc *container.HostConfig) error {

@@ -131,7 +131,7 @@ func (c *Container) viewFlags() {
 	f.StringVar(&c.pid, "pid", "", "PID namespace to use")
 	f.StringVar(&c.uts, "uts", "", "UTS namespace to use")
 	f.StringVar(&c.cgroupns, "cgroupns", "", "Cgroup namespace to use (host|private)")
-	f.StringVar(&c.userns, "userns", "", "User namespace to use")
+	f.StringVar(&c.userns, "userns", "", "User namespace to use (host, auto, keep-id, single)")
 }
 
 func (c *Container) networkFlags() {
