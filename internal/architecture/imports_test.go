@@ -21,6 +21,7 @@ var rooms = map[string][]string{
 		"internal/version",
 		"internal/engine", "internal/images", "internal/remote", // nouns; not pull: that links net/http
 		"internal/registry/ref", // the grammar of image names, no network
+		"internal/doctor",
 		"internal/state", "internal/sys",
 	},
 	"internal/oci": { // runc's command line, on the same start as the engine's
@@ -44,7 +45,7 @@ var rooms = map[string][]string{
 		"internal/registry", "internal/registry/ref", "internal/registry/platform", "internal/layer", "internal/store",
 		"internal/state", "internal/sys",
 	},
-	"internal/remote": {"internal/images", "internal/errdef", "internal/stage", "internal/store"},
+	"internal/remote": {"internal/images", "internal/errdef", "internal/stage", "internal/store", "internal/state"},
 	"internal/remote/serve": {
 		"internal/remote", "internal/pull", "internal/push", "internal/registry", "internal/registry/ref", "internal/config",
 		"internal/images", "internal/errdef", "internal/store", "internal/layer", "internal/state",
@@ -78,6 +79,10 @@ var rooms = map[string][]string{
 	},
 
 	"internal/roster": {"internal/errdef", "internal/health", "internal/shim", "internal/filter", "internal/state"}, // shim: the status it writes
+
+	"internal/doctor": { // looks at what every mechanism below stands on
+		"internal/roster", "internal/cgroup", "internal/lsm", "internal/userns", "internal/config", "internal/host", "internal/state", "internal/sys",
+	},
 
 	// processes
 	"internal/shim":    {"internal/nsinit", "internal/foreign", "internal/cgroup", "internal/health", "internal/journal", "internal/logs", "internal/state", "internal/sys"},
@@ -145,6 +150,7 @@ var guests = map[string]guest{
 			"internal/archive",
 			"internal/cgroup",
 			"internal/cli/term",
+			"internal/doctor",
 			"internal/download",
 			"internal/engine",
 			"internal/foreign",

@@ -11,6 +11,7 @@ import (
 
 	"github.com/spf13/cobra"
 
+	"berth/internal/doctor"
 	"berth/internal/engine"
 	"berth/internal/remote"
 	"berth/internal/version"
@@ -103,6 +104,9 @@ func (a *app) dispatch(ctx context.Context, args []string) error {
 	}
 	if rest[0] == removeWord && len(rest) == 2 {
 		return a.removeCommand(rest[1])
+	}
+	if rest[0] == doctor.ProbeWord {
+		return silent(doctor.Probe(rest[1:], a.env.Stdout))
 	}
 	v, path, err := a.lookup(rest)
 	if err != nil {

@@ -70,6 +70,7 @@ func verbs() []verb {
 		{names("image save", "save"), "Save one or more images to a tar archive (streamed to STDOUT by default)", (*app).saveCommand},
 		{names("image tag", "tag"), "Create a tag TARGET_IMAGE that refers to SOURCE_IMAGE", (*app).tagCommand},
 
+		{names("doctor"), "Find out what works on this machine, and how to get what does not", (*app).doctorCommand},
 		{names("inspect"), "Return low-level information on objects", (*app).inspectCommand},
 		{names("login"), "Authenticate to a registry", (*app).loginCommand},
 		{names("logout"), "Log out from a registry", (*app).logoutCommand},

@@ -120,7 +120,11 @@ func TestExplainUserns(t *testing.T) {
 		{"Ubuntu", map[string]string{"proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n"}, unix.EACCES, "sudo install '/home/a b/berth' /usr/local/bin/berth && printf"},
 		{"in Docker", map[string]string{".dockerenv": ""}, unix.EPERM, "start it with --privileged"},
 		{"in Podman", map[string]string{"run/.containerenv": ""}, unix.EPERM, "start it with --privileged"},
-		{"something else", nil, unix.EPERM, "a security policy"},
+		{"in Kubernetes", map[string]string{"var/run/secrets/kubernetes.io/serviceaccount/token": ""}, unix.EPERM, "start it with --privileged"},
+		{"in a chroot", map[string]string{"proc/self/mountinfo": "30 1 8:1 / /proc rw - proc proc rw\n"}, unix.EPERM, "this is a chroot"},
+		{"under a filter", map[string]string{"proc/self/status": "Name:\tx\nSeccomp:\t2\nSeccomp_filters:\t1\n"}, unix.EPERM, "a seccomp filter"},
+		{"something else", map[string]string{"proc/self/mountinfo": "30 1 8:1 / / rw - ext4 /dev/sda rw\n", "proc/self/status": "Name:\tx\nSeccomp:\t0\n"}, unix.EPERM, "a security policy"},
+		{"Ubuntu, let through", map[string]string{"proc/sys/kernel/apparmor_restrict_unprivileged_userns": "1\n", "proc/self/attr/current": "berth (unconfined)\n"}, unix.EPERM, "a security policy"},
 		{"not about namespaces", nil, unix.ENOMEM, ""},
 	} {
 		root := t.TempDir()
@@ -134,7 +138,7 @@ func TestExplainUserns(t *testing.T) {
 				put(t, filepath.Join(root, path), text)
 			}
 		}
-		err := usernsError(c.err, explainUserns(root, "/home/a b/berth", c.err))
+		err := usernsError(c.err, FindLock(root, "/home/a b/berth", c.err))
 		if !errors.Is(err, c.err) || !strings.Contains(err.Error(), c.want) || strings.Contains(err.Error(), "\n") {
 			t.Errorf("%s: %v, want one line with %q", c.name, err, c.want)
 		}

@@ -10,6 +10,33 @@ import (
 	"golang.org/x/sys/unix"
 )
 
+// Lock is what keeps an account from a user namespace of its own. Machines have
+// four of them that an administrator turns, and a few that lie elsewhere.
+type Lock struct {
+	Name LockName
+	Why  string // what is, in one clause
+	Fix  string // a command for whoever may, or advice; one line
+	// Setting is the sysctl(8) line that opens it, where there is one.
+	Setting string
+}
+
+// LockName tells locks apart.
+type LockName string
+
+// The locks. NotALock is an error of another kind.
+const (
+	NotALock      LockName = ""
+	LockKernel    LockName = "kernel"                    // built without user namespaces
+	LockMax       LockName = "max_user_namespaces"       // sysctl, 0
+	LockUsedUp    LockName = "used-up"                   // the same sysctl, reached
+	LockClone     LockName = "unprivileged_userns_clone" // sysctl of Debian's and Arch's hardened kernels
+	LockAppArmor  LockName = "apparmor"                  // Ubuntu since 23.10
+	LockContainer LockName = "container"                 // the seccomp filter of a container around us
+	LockSeccomp   LockName = "seccomp"                   // a filter from somewhere else
+	LockChroot    LockName = "chroot"                    // the kernel makes none for a process in a chroot(2)
+	LockPolicy    LockName = "policy"                    // something we do not know
+)
+
 // ExplainUserns says why a user namespace was refused, in one line with the
 // remedy: err is what clone(2) answered, or what the first mount in the new
 // namespace did. It returns nil for nil, and what it cannot explain unchanged
@@ -18,50 +45,151 @@ func ExplainUserns(err error) error {
 	if err == nil {
 		return nil
 	}
-	exe, e := os.Executable()
-	if e != nil {
-		exe = "berth"
-	}
-	return usernsError(err, explainUserns("/", exe, err))
+	return usernsError(err, FindLock("/", Executable(), err))
 }
 
-func usernsError(err error, why string) error {
-	if why == "" {
+// Executable is the path of the running program, links followed, for commands
+// that people paste.
+func Executable() string {
+	exe, err := os.Executable()
+	if err != nil {
+		return "berth"
+	}
+	return exe
+}
+
+func usernsError(err error, l Lock) error {
+	if l.Name == NotALock {
 		return fmt.Errorf("cannot make a user namespace: %w", err)
 	}
-	return fmt.Errorf("cannot make a user namespace (%w): %s", err, why)
+	return fmt.Errorf("cannot make a user namespace (%w): %s; %s ('berth doctor' tells more)", err, l.Why, l.Fix)
 }
 
-// explainUserns looks for the lock that is on, in the file system below root.
-func explainUserns(root, exe string, err error) string {
-	read := func(path string) string {
-		b, err := os.ReadFile(filepath.Join(root, path))
-		if err != nil {
-			return ""
-		}
-		return strings.TrimSpace(string(b))
+// FindLock looks for the lock that is on, in the file system below root, after
+// err was what making a user namespace, or mounting in it, has answered. Exe is
+// the program that is to be let through.
+func FindLock(root, exe string, err error) Lock {
+	see := view(root)
+	switch {
+	case !see.has("proc/self/ns/user"):
+		return Lock{Name: LockKernel, Why: "this kernel is built without user namespaces", Fix: "berth needs another one, or root"}
+	case see.read("proc/sys/user/max_user_namespaces") == "0":
+		return setting(LockMax, "user.max_user_namespaces is 0 on this machine", "user.max_user_namespaces=15000")
+	case errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EUSERS):
+		return setting(LockUsedUp, "too many are in use, or they are nested too deeply", "user.max_user_namespaces=63000")
+	case !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES):
+		return Lock{}
 	}
-	has := func(path string) bool {
-		_, err := os.Lstat(filepath.Join(root, path))
-		return err == nil
+	if l := StandingLock(root, exe); l.Name != NotALock {
+		return l
 	}
 	switch {
-	case !has("proc/self/ns/user"):
-		return "this kernel is built without user namespaces; berth needs another one, or root"
-	case read("proc/sys/user/max_user_namespaces") == "0":
-		return "user.max_user_namespaces is 0 on this machine; an administrator allows them with: sudo sysctl -w user.max_user_namespaces=15000"
-	case errors.Is(err, unix.ENOSPC) || errors.Is(err, unix.EUSERS):
-		return "too many are in use, or they are nested too deeply; raise the limit with: sudo sysctl -w user.max_user_namespaces=63000"
-	case !errors.Is(err, unix.EPERM) && !errors.Is(err, unix.EACCES):
-		return ""
-	case read("proc/sys/kernel/unprivileged_userns_clone") == "0":
-		return "kernel.unprivileged_userns_clone is 0 on this machine; an administrator allows them with: sudo sysctl -w kernel.unprivileged_userns_clone=1"
-	case read("proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1":
-		return "AppArmor restricts them on this machine; an administrator allows berth to make them with: " + apparmorRemedy(exe)
-	case has(".dockerenv") || has("run/.containerenv") || read("run/systemd/container") != "":
-		return "the container around this one forbids them; start it with --privileged, or with --security-opt seccomp=unconfined --security-opt apparmor=unconfined"
+	case see.inContainer():
+		return Lock{Name: LockContainer, Why: "the container around this one forbids them",
+			Fix: "start it with --privileged, or with --security-opt seccomp=unconfined --security-opt apparmor=unconfined"}
+	case see.chrooted():
+		return Lock{Name: LockChroot, Why: "this is a chroot, in which the kernel makes none",
+			Fix: "run berth outside of it, or have the folder entered by pivot_root(2), as 'unshare --root' or a container engine does"}
+	case see.filtered():
+		return Lock{Name: LockSeccomp, Why: "a seccomp filter that this process has inherited forbids them",
+			Fix: "run berth outside of the program that has set it (a service's SystemCallFilter= or RestrictNamespaces=, a sandbox, a job)"}
 	}
-	return "a security policy of this machine (seccomp, SELinux or a chroot) forbids them; ask its administrator to allow user namespaces"
+	return Lock{Name: LockPolicy, Why: "a security policy of this machine (SELinux, another security module) forbids them",
+		Fix: "ask its administrator to allow user namespaces"}
+}
+
+func setting(name LockName, why, line string) Lock {
+	return Lock{Name: name, Why: why, Fix: "an administrator allows them with: sudo sysctl -w " + line, Setting: line}
+}
+
+// StandingLock is the lock that a setting of the machine below root holds closed
+// for ordinary accounts, as far as settings tell without trying.
+func StandingLock(root, exe string) Lock {
+	see := view(root)
+	switch {
+	case see.read("proc/sys/user/max_user_namespaces") == "0":
+		return FindLock(root, exe, unix.ENOSPC)
+	case see.read("proc/sys/kernel/unprivileged_userns_clone") == "0":
+		return setting(LockClone, "kernel.unprivileged_userns_clone is 0 on this machine", "kernel.unprivileged_userns_clone=1")
+	case see.read("proc/sys/kernel/apparmor_restrict_unprivileged_userns") == "1" && !see.unconfinedByName():
+		return Lock{Name: LockAppArmor, Why: "AppArmor restricts them on this machine",
+			Fix: "an administrator allows berth to make them with: " + apparmorRemedy(exe)}
+	}
+	return Lock{}
+}
+
+// InContainer reports whether this process lives in a container of another
+// engine's, as far as engines mark it.
+func InContainer() bool { return view("/").inContainer() }
+
+// view looks at files below a folder that stands for /.
+type view string
+
+func (v view) read(path string) string {
+	b, err := os.ReadFile(filepath.Join(string(v), path))
+	if err != nil {
+		return ""
+	}
+	return strings.TrimSpace(string(b))
+}
+
+func (v view) has(path string) bool {
+	_, err := os.Lstat(filepath.Join(string(v), path))
+	return err == nil
+}
+
+func (v view) inContainer() bool {
+	return v.has(".dockerenv") || v.has("run/.containerenv") || v.read("run/systemd/container") != "" ||
+		v.has("var/run/secrets/kubernetes.io/serviceaccount")
+}
+
+// chrooted: the root of a mount namespace is a mount, that of a chroot(2) mostly
+// is a folder of one.
+func (v view) chrooted() bool {
+	table := v.read("proc/self/mountinfo")
+	if table == "" {
+		return false
+	}
+	for line := range strings.Lines(table) {
+		if f := strings.Fields(line); len(f) > 4 && f[4] == "/" {
+			return false
+		}
+	}
+	return true
+}
+
+// filtered reports whether a seccomp filter is on this process.
+func (v view) filtered() bool {
+	_, rest, _ := strings.Cut(v.read("proc/self/status"), "\nSeccomp:")
+	mode, _, _ := strings.Cut(rest, "\n")
+	return strings.TrimSpace(mode) == "2"
+}
+
+// unconfinedByName reports whether this process runs under an AppArmor profile of
+// its own that confines nothing, as the one that lets berth through does.
+func (v view) unconfinedByName() bool {
+	now := v.read("proc/self/attr/current")
+	return strings.HasSuffix(now, " (unconfined)")
+}
+
+// AppArmorProfile is the profile that lets the program at exe make user
+// namespaces, and may be the file /etc/apparmor.d/berth.
+func AppArmorProfile(exe string) string {
+	return "abi <abi/4.0>,\ninclude <tunables/global>\nprofile berth " + profilePath(exe) + " flags=(unconfined) {\n  userns,\n}\n"
+}
+
+// profilePath writes a path as profiles have it.
+func profilePath(exe string) string {
+	if strings.ContainsAny(exe, " \t\"") {
+		return `"` + strings.ReplaceAll(exe, `"`, `\"`) + `"`
+	}
+	return exe
+}
+
+// Installed reports whether a program lies in a folder of the machine's, where
+// no ordinary account can replace it.
+func Installed(exe string) bool {
+	return strings.HasPrefix(exe, "/usr/") || strings.HasPrefix(exe, "/opt/")
 }
 
 // apparmorRemedy is the command that installs a profile for berth. The profile
@@ -69,12 +197,12 @@ func explainUserns(root, exe string, err error) string {
 // give the permission to all: it has to lie in a folder of root's.
 func apparmorRemedy(exe string) string {
 	install := ""
-	if !strings.HasPrefix(exe, "/usr/") && !strings.HasPrefix(exe, "/opt/") {
+	if !Installed(exe) {
 		install = fmt.Sprintf("sudo install %s /usr/local/bin/berth && ", shellQuote(exe))
 		exe = "/usr/local/bin/berth"
 	}
-	return install + fmt.Sprintf(
-		`printf 'abi <abi/4.0>,\ninclude <tunables/global>\nprofile berth %s flags=(unconfined) {\n  userns,\n}\n' | sudo tee /etc/apparmor.d/berth && sudo apparmor_parser -r /etc/apparmor.d/berth`, exe)
+	text := strings.ReplaceAll(AppArmorProfile(exe), "\n", `\n`)
+	return install + fmt.Sprintf(`printf '%s' | sudo tee /etc/apparmor.d/berth && sudo apparmor_parser -r /etc/apparmor.d/berth`, text)
 }
 
 // shellQuote makes a word of a path for a POSIX shell.

@@ -93,6 +93,17 @@ func (a AppArmor) self() string {
 // kernel takes a binary form only, which differs with its version; the parser
 // belongs to the distribution for that reason.)
 func (a AppArmor) load(text string) error {
+	return a.parse(DefaultProfile, text, "--add", "--skip-cache")
+}
+
+// LoadFile gives the kernel the profiles of a file, in place of those it has.
+// Only root can do this.
+func (a AppArmor) LoadFile(path string) error {
+	return a.parse(path, "", "--replace", path)
+}
+
+// parse runs apparmor_parser with text as its input; what is for messages.
+func (a AppArmor) parse(what, text string, args ...string) error {
 	parser := ""
 	for _, p := range a.parser {
 		if _, err := os.Stat(p); err == nil {
@@ -105,13 +116,13 @@ func (a AppArmor) load(text string) error {
 	}
 	ctx, cancel := context.WithTimeout(context.Background(), parserTime)
 	defer cancel()
-	cmd := exec.CommandContext(ctx, parser, "--add", "--skip-cache")
+	cmd := exec.CommandContext(ctx, parser, args...)
 	cmd.Stdin = strings.NewReader(text)
 	cmd.Env = []string{} // not nil: that would be ours
 	cmd.Dir = "/"
 	out, err := cmd.CombinedOutput()
 	if err != nil {
-		return fmt.Errorf("apparmor_parser cannot load profile %s: %w: %s", DefaultProfile, err, oneLine(out))
+		return fmt.Errorf("apparmor_parser cannot load profile %s: %w: %s", what, err, oneLine(out))
 	}
 	return nil
 }

@@ -18,10 +18,12 @@ import (
 	"io"
 	"os/exec"
 	"strings"
+	"time"
 
 	"berth/internal/errdef"
 	"berth/internal/images"
 	"berth/internal/stage"
+	"berth/internal/state"
 	"berth/internal/store"
 )
 
@@ -45,6 +47,15 @@ type Request struct {
 	Login     *images.LoginOptions    `json:"login,omitempty"`
 	Search    *images.SearchOptions   `json:"search,omitempty"`
 	Manifests *images.ManifestOptions `json:"manifests,omitempty"`
+	Ping      []string                `json:"ping,omitempty"` // domains of registries
+}
+
+// Answer is what a registry says when it is asked whether it is there.
+type Answer struct {
+	Domain string    `json:"domain"`
+	Server string    `json:"server"`        // who answered: the registry or a mirror of it
+	Why    string    `json:"why,omitempty"` // it did not answer
+	Date   time.Time `json:"date"`          // its clock, zero if it does not say
 }
 
 // Event is one line of what the program has to say. The last one carries a
@@ -133,6 +144,17 @@ func (c *Client) Search(ctx context.Context, s *store.Store, opt images.SearchOp
 // Manifests fetches manifests.
 func (c *Client) Manifests(ctx context.Context, s *store.Store, opt images.ManifestOptions) (res []images.ManifestDocument, err error) {
 	err = c.ask(ctx, s, "the look at "+opt.Ref, nil, func(r *Request) { r.Manifests = &opt }, &res)
+	return res, err
+}
+
+// Ping asks registries, all at once, whether they are there. It takes seconds at
+// most. Root is the data root, from which the program is started.
+func (c *Client) Ping(ctx context.Context, root string, domains []string) (res []Answer, err error) {
+	dir, err := state.Open(root)
+	if err != nil {
+		return nil, err
+	}
+	err = c.ask(ctx, store.Open(dir), "the look at the registries", nil, func(r *Request) { r.Ping = domains }, &res)
 	return res, err
 }
 

@@ -125,6 +125,8 @@ func serve(ctx context.Context, req remote.Request, t *teller) (any, error) {
 		return search(ctx, opt, *req.Search)
 	case req.Manifests != nil:
 		return manifests(ctx, opt, *req.Manifests)
+	case len(req.Ping) > 0:
+		return ping(ctx, opt, req.Ping)
 	}
 	return nil, errors.New("request without a verb")
 }

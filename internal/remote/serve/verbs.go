@@ -5,11 +5,13 @@ import (
 	"errors"
 	"fmt"
 	"strings"
+	"sync"
 
 	"berth/internal/errdef"
 	"berth/internal/images"
 	"berth/internal/registry"
 	"berth/internal/registry/ref"
+	"berth/internal/remote"
 	"berth/internal/store"
 )
 
@@ -80,6 +82,28 @@ func manifests(ctx context.Context, opt registry.Options, o images.ManifestOptio
 		out = append(out, one)
 	}
 	return out, kinded(err)
+}
+
+// ping asks registries whether they are there.
+func ping(ctx context.Context, opt registry.Options, domains []string) ([]remote.Answer, error) {
+	c, err := registry.New(opt)
+	if err != nil {
+		return nil, err
+	}
+	defer c.Close()
+	out := make([]remote.Answer, len(domains))
+	var asked sync.WaitGroup
+	for i, d := range domains {
+		asked.Go(func() {
+			server, date, err := c.Ping(ctx, d)
+			out[i] = remote.Answer{Domain: d, Server: server, Date: date}
+			if err != nil {
+				out[i].Why = err.Error()
+			}
+		})
+	}
+	asked.Wait()
+	return out, ctx.Err()
 }
 
 func invalid(format string, args ...any) error {
