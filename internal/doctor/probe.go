@@ -122,6 +122,9 @@ func clone(ctx context.Context, user bool, flags uintptr, dir string) trial {
 	ctx, cancel := context.WithTimeout(ctx, probeTime)
 	defer cancel()
 	who := "root"
+	if nested() {
+		who = "user" // root of a user namespace is an account to overlay, too
+	}
 	attr := &syscall.SysProcAttr{Cloneflags: flags}
 	if user {
 		who = "user"
@@ -149,6 +152,13 @@ func clone(ctx context.Context, user bool, flags uintptr, dir string) trial {
 		t.Broken = fmt.Sprintf("the trial made no sense: %v", err)
 	}
 	return t
+}
+
+// nested reports whether we are in a user namespace other than the machine's
+// first, which maps all ids to themselves.
+func nested() bool {
+	b, err := os.ReadFile("/proc/self/uid_map")
+	return err == nil && strings.Join(strings.Fields(string(b)), " ") != "0 0 4294967295"
 }
 
 // tryAs has an ordinary account try, when root asks.

@@ -1,6 +1,8 @@
 package doctor
 
 import (
+	"strings"
+
 	"berth/internal/userns"
 )
 
@@ -13,7 +15,11 @@ func (p *patient) ranges() []Finding {
 	const means = "an image's users are all the account itself; programs that switch users, as gosu does, do not really"
 	m, err := userns.Ranges(p.host)
 	if err != nil {
-		return []Finding{warning("one id: "+err.Error(), means, "")}
+		why, remedy, ok := strings.Cut(err.Error(), ": an administrator ")
+		if ok {
+			remedy = "an administrator " + remedy
+		}
+		return []Finding{warning("one id, because "+why, means, remedy)}
 	}
 	ns, err := userns.Open(m)
 	if err != nil {

@@ -268,7 +268,7 @@ func (p *patient) halfMade() int {
 }
 
 func (p *patient) deadContainers() (lost, gone int) {
-	set := roster.Open(p.dir)
+	set := roster.Open(p.dir, nil)
 	ids, err := set.IDs()
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return 1, 0
