@@ -72,6 +72,7 @@ var rooms = map[string][]string{
 		"internal/change", // what --change values mean, for commit and import
 		"internal/volume", "internal/archive", "internal/transfer", "internal/download",
 		"internal/hello", "internal/config", "internal/host", "internal/stage",
+		"internal/disk",    // where the data root and its part for this machine lie
 		"internal/journal", // what happened, for events
 		"internal/health",
 		"internal/logs", "internal/logs/logopt", // reading logs; what --log-opt means
@@ -124,6 +125,7 @@ var rooms = map[string][]string{
 	"internal/journal":           {"internal/state"},
 
 	"internal/version": {"internal/host"},
+	"internal/disk":    {"internal/state", "internal/sys"},
 
 	// floor
 	"internal/errdef": {}, // kinds of errors
@@ -150,6 +152,7 @@ var guests = map[string]guest{
 			"internal/archive",
 			"internal/cgroup",
 			"internal/cli/term",
+			"internal/disk",
 			"internal/doctor",
 			"internal/download",
 			"internal/engine",

@@ -75,14 +75,14 @@ func (a *app) finish(err error) int {
 
 // open opens the engine.
 func (a *app) open() (*engine.Engine, error) {
-	return engine.Open(engine.Options{Root: a.set.root, Later: a.later})
+	return engine.Open(engine.Options{Root: a.set.root, Later: a.later, Tell: a.warn})
 }
 
 // openToPull opens the engine for a command that may need an image which is
 // not here.
 func (a *app) openToPull() (*engine.Engine, error) {
 	p := remote.New(remote.Request{Program: a.name, Version: version.Get().Version, DockerConfig: a.set.configDir})
-	return engine.Open(engine.Options{Root: a.set.root, Later: a.later, Remote: p})
+	return engine.Open(engine.Options{Root: a.set.root, Later: a.later, Tell: a.warn, Remote: p})
 }
 
 // dispatch finds the command that args ask for, builds it and runs it.

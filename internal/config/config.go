@@ -3,12 +3,14 @@ package config
 
 import (
 	"bytes"
+	"cmp"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 
 	"berth/internal/host"
@@ -34,6 +36,9 @@ type Config struct {
 	KeepBlobs bool
 	// DataRoot is where everything is kept; empty chooses the account's own.
 	DataRoot string
+	// LocalRoot is where what belongs to this machine is kept if the data root
+	// is on a file system that others share; empty looks for a place.
+	LocalRoot string
 	// Runtimes are other OCI runtimes under the names that --runtime knows
 	// them by.
 	Runtimes map[string]Runtime
@@ -187,26 +192,33 @@ func (c *Config) set(key string, raw json.RawMessage) error {
 		if err := decodeValue(&s, key, raw, "a string"); err != nil {
 			return err
 		}
-		if s != "" && s != "auto" && s != "overlay" && s != "copy" {
+		if !slices.Contains([]string{"", "auto", "overlay", "copy"}, s) {
 			return fmt.Errorf("storage is %q, but must be auto, overlay or copy", s)
 		}
 		c.Storage = s
 	case "keep-blobs":
 		return decodeValue(&c.KeepBlobs, key, raw, "true or false")
 	case "data-root":
-		var s string
-		if err := decodeValue(&s, key, raw, "a string"); err != nil {
-			return err
-		}
-		if s != "" && !filepath.IsAbs(s) {
-			return fmt.Errorf("data-root is %q, but must be an absolute path", s)
-		}
-		c.DataRoot = s
+		return setFolder(&c.DataRoot, key, raw)
+	case "local-root":
+		return setFolder(&c.LocalRoot, key, raw)
 	case "runtimes":
 		return setRuntimes(&c.Runtimes, key, raw)
 	default:
-		return fmt.Errorf("unknown key %q (known: registry-mirrors, mirrors, insecure-registries, proxies, storage, keep-blobs, data-root, runtimes, name-pattern, shm-size, mounts, limits, image-stores, publish)", key)
+		return fmt.Errorf("unknown key %q (known: registry-mirrors, mirrors, insecure-registries, proxies, storage, keep-blobs, data-root, local-root, runtimes, name-pattern, shm-size, mounts, limits, image-stores, publish)", key)
 	}
+	return nil
+}
+
+func setFolder(dst *string, key string, raw json.RawMessage) error {
+	var s string
+	if err := decodeValue(&s, key, raw, "a string"); err != nil {
+		return err
+	}
+	if s != "" && !filepath.IsAbs(s) {
+		return fmt.Errorf("%s is %q, but must be an absolute path", key, s)
+	}
+	*dst = s
 	return nil
 }
 
@@ -323,6 +335,10 @@ func position(b []byte, offset int64) (line, col int) {
 	line = 1 + bytes.Count(before, []byte{'\n'})
 	return line, len(before) - (bytes.LastIndexByte(before, '\n') + 1) + 1
 }
+
+// ChooseLocal returns the folder that was asked for by $BERTH_LOCAL or by the
+// configuration for what belongs to this machine, or nothing.
+func (c Config) ChooseLocal() string { return cmp.Or(os.Getenv("BERTH_LOCAL"), c.LocalRoot) }
 
 // ChooseRoot returns the data root: the one asked for by flag, by $BERTH_ROOT
 // or by the configuration, else the account's own.

@@ -4,7 +4,6 @@ import (
 	"errors"
 	"io/fs"
 	"os"
-	"path/filepath"
 
 	specs "github.com/opencontainers/runtime-spec/specs-go"
 	"golang.org/x/sys/unix"
@@ -58,12 +57,6 @@ const (
 	otherDir     = "bundle" // for another runtime
 )
 
-// Drivers of the container's root file system.
-const (
-	driverOverlay = "overlay"
-	driverCopy    = "copy"
-)
-
 // settle finishes what a killed shim has left: its processes, its cgroup, its
 // status. The caller holds the lock, so no shim can come up meanwhile.
 func (e *Engine) settle(_ *state.Tx, id string, st shim.Status) error {
@@ -99,13 +92,4 @@ func (e *Engine) dropGroup(id string) {
 func (e *Engine) bundle(id string) (*bundle, error) {
 	b := new(bundle)
 	return b, state.ReadJSON(e.containerDir(id, bundleFile), b)
-}
-
-// rel is path relative to the data root.
-func (e *Engine) rel(path string) string {
-	r, err := filepath.Rel(e.dir.Root(), path)
-	if err != nil {
-		return path
-	}
-	return r
 }

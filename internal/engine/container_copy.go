@@ -15,7 +15,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/internal/host"
-	"berth/internal/layer"
 	"berth/internal/state"
 	"berth/internal/transfer"
 )
@@ -190,7 +189,7 @@ func (e *Engine) layout(r *record) (transfer.Layout, error) {
 	}
 	l := transfer.Layout{
 		Base: root.Base, Target: root.Target, Lower: root.Lower, Upper: root.Upper, Work: root.Work,
-		UserXattr: layer.UserXattr(), LowerPlus: root.LowerPlus, ReadOnly: r.HostConfig.ReadonlyRootfs,
+		UserXattr: root.UserXattr, ReadOnly: r.HostConfig.ReadonlyRootfs,
 	}
 	add := func(source, dest string, readOnly bool) {
 		fi, err := os.Stat(source)

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"cmp"
 	"context"
 	"errors"
 	"os"
@@ -10,7 +11,6 @@ import (
 	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/events"
 
-	"berth/internal/layer"
 	"berth/internal/logs"
 	"berth/internal/logs/logopt"
 	"berth/internal/roster"
@@ -29,8 +29,12 @@ func (e *Engine) ContainerCreate(ctx context.Context, opt CreateOptions) (Create
 		return Created{}, err
 	}
 	e.dir.Sweep() // of what killed commands have left half-made
-	if err := e.place(ctx, r, img); err != nil {
+	why, err := e.place(ctx, r, img)
+	if err != nil {
 		return Created{}, err
+	}
+	if why != "" {
+		warnings = append(warnings, e.copyNote(why))
 	}
 	if err := e.ensureVolumes(ctx, r); err != nil {
 		return Created{}, errors.Join(err, e.ContainerRemove(ctx, r.ID, RemoveOptions{Volumes: true}))
@@ -84,7 +88,7 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 	}
 	r := &record{
 		V: 1, ID: roster.NewID(), Name: name, Created: time.Now().UTC(), Image: opt.Config.Image,
-		ImageID: img.ID, Layers: img.Layers, Driver: e.driver(img.Layers), Platform: img.Platform().String(),
+		ImageID: img.ID, Layers: img.Layers, Platform: img.Platform().String(),
 		IDs: ids, Run: opt.run, Config: &cfg, HostConfig: &hc,
 	}
 	e.nameHost(r)
@@ -122,64 +126,56 @@ func (e *Engine) nameHost(r *record) {
 	}
 }
 
-// driver chooses how the root file system will be made.
-func (e *Engine) driver(diffIDs []string) string {
-	switch {
-	case e.config.Storage == driverOverlay:
-		return driverOverlay
-	case e.config.Storage == driverCopy, !e.host.OverlayPossible(), !layer.Open(e.dir).OverlayFits(diffIDs):
-		return driverCopy
-	}
-	return driverOverlay
-}
-
 // place writes the container's folder under a temporary name, claims its name
 // and renames it into the list. Before the rename nothing is visible, after it
 // everything is there.
-func (e *Engine) place(ctx context.Context, r *record, img store.Image) error {
-	tmp, err := e.dir.Temp()
+// It says why the root is a copy if nobody has asked for that.
+func (e *Engine) place(ctx context.Context, r *record, img store.Image) (why string, err error) {
+	tmp, err := e.dir.TempFor("containers")
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer tmp.Close()
 	for _, d := range []string{"", upperDir, workDir, rootfsDir} {
 		if err := os.Mkdir(tmp.Path("c", d), 0o755); err != nil {
-			return err
+			return "", err
 		}
 	}
+	r.Driver, why = e.driver(img.Layers)
+	why = cmp.Or(e.settleDriver(r, tmp.Path("c")), why)
 	volumes, err := e.volumes().Hold()
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer volumes.Unlock()
 	if err := e.resolveMounts(ctx, r); err != nil {
-		return err
+		return "", err
 	}
 	if r.Driver == driverCopy {
 		if err := e.materialize(img.Layers, tmp.Path("c", rootfsDir)); err != nil {
-			return err
+			return "", err
 		}
 	}
 	// The collector of images may not run between the look at the layers
 	// and the moment the container that needs them is listed.
 	hold, err := e.store.Hold()
 	if err != nil {
-		return err
+		return "", err
 	}
 	defer hold.Unlock()
 	if _, err := e.stack(r.Layers); err != nil {
-		return err
+		return "", err
 	}
 	if err := e.roster.Claim(r, r.Name); err != nil {
-		return err
+		return "", err
 	}
 	if err := e.roster.Write(tmp.Path("c"), r); err != nil {
 		e.roster.Names().Release(r.Name, r.ID)
-		return err
+		return "", err
 	}
 	if err := os.Rename(tmp.Path("c"), e.containerDir(r.ID)); err != nil {
 		e.roster.Names().Release(r.Name, r.ID)
-		return err
+		return "", err
 	}
-	return nil
+	return why, nil
 }

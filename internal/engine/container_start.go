@@ -17,7 +17,6 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/internal/foreign"
-	"berth/internal/layer"
 	"berth/internal/nsinit"
 	crt "berth/internal/runtime"
 	"berth/internal/shim"
@@ -136,7 +135,9 @@ func (e *Engine) launch(r *record, opt StartOptions, sh **shim.Conn) error {
 	var f *shim.Failure
 	if errors.As(err, &f) && strings.Contains(f.What, "(overlay)") && e.config.Storage != driverOverlay {
 		(*sh).Close()
+		why := unix.Errno(f.Errno).Error()
 		if *sh, err = e.withoutOverlay(r); err == nil {
+			opt.warn([]string{e.copyNote("the kernel refuses overlay here (" + why + ")")})
 			if plan, b, err = e.plan(r, opt); err == nil {
 				_, err = (*sh).Launch(plan)
 				closeFiles(plan.UserNS)
@@ -157,18 +158,6 @@ func (b *bundle) args() []string {
 		return []string{""}
 	}
 	return b.spec.Process.Args
-}
-
-// withoutOverlay changes the container to a plain copy of its layers.
-func (e *Engine) withoutOverlay(r *record) (*shim.Conn, error) {
-	r.Driver = driverCopy
-	if err := e.materialize(r.Layers, e.containerDir(r.ID, rootfsDir)); err != nil {
-		return nil, err
-	}
-	if err := e.roster.Write(e.containerDir(r.ID), r); err != nil {
-		return nil, err
-	}
-	return e.launchShim()
 }
 
 // plan turns a record into what the shim carries out, and writes the files
@@ -249,27 +238,6 @@ func (e *Engine) compile(r *record, in *specInput, b *bundle) (*nsinit.Program, 
 		Node:   func(d specs.LinuxDevice) string { return in.node(d.Path) },
 		UserNS: b.IDs.Some(), InnerNS: b.IDs.Nested(), KeepGroups: in.Host.KeepGroups(b.spec.Process),
 	})
-}
-
-// rootfs describes where the root file system comes from.
-func (e *Engine) rootfs(r *record) (crt.Rootfs, error) {
-	root := crt.Rootfs{Base: e.dir.Root(), Target: e.rel(e.containerDir(r.ID, rootfsDir)), NoDev: !r.HostConfig.Privileged}
-	if r.Driver == driverCopy {
-		return root, nil
-	}
-	trees, err := e.stack(r.Layers)
-	if err != nil {
-		return root, err
-	}
-	for _, t := range trees {
-		root.Lower = append(root.Lower, e.rel(t))
-	}
-	root.Upper = e.rel(e.containerDir(r.ID, upperDir))
-	root.Work = e.rel(e.containerDir(r.ID, workDir))
-	root.UserXattr = layer.UserXattr()
-	root.Volatile = r.HostConfig.AutoRemove && e.host.KernelAtLeast(5, 10)
-	root.LowerPlus = e.host.KernelAtLeast(6, 5)
-	return root, nil
 }
 
 func (e *Engine) shimPlan(r *record, prog *nsinit.Program, b *bundle, opt StartOptions) (*shim.Plan, error) {

@@ -9,7 +9,10 @@
 package engine
 
 import (
+	"os"
+
 	"berth/internal/config"
+	"berth/internal/disk"
 	"berth/internal/host"
 	"berth/internal/images"
 	"berth/internal/roster"
@@ -25,6 +28,8 @@ type Options struct {
 	// Later starts a process that calls [state.Dir.Adopt] on the data root with
 	// the name and closes what it gets; nil: nothing is left for later.
 	Later func(root, name string) error
+	// Tell says something to people that is worth one line; nil: nobody listens.
+	Tell func(text string)
 }
 
 // Engine is one data root with the verbs that work on it.
@@ -51,9 +56,12 @@ func Open(opt Options) (*Engine, error) {
 	if err != nil {
 		return nil, err
 	}
-	dir, err := state.Open(root)
+	dir, text, err := disk.Open(root, disk.Options{User: h.Rootless, Local: cfg.ChooseLocal(), Getenv: os.Getenv})
 	if err != nil {
 		return nil, err
+	}
+	if text != "" && opt.Tell != nil {
+		opt.Tell(text)
 	}
 	if opt.Later != nil {
 		dir.RemoveLater(func(name string) error { return opt.Later(root, name) })
@@ -61,7 +69,7 @@ func Open(opt Options) (*Engine, error) {
 	e := &Engine{dir: dir, store: store.Open(dir), roster: roster.Open(dir, naming(cfg, h)), config: cfg, host: h}
 	e.images = images.Open(images.Options{
 		Dir: dir, Roster: e.roster, Remote: opt.Remote, KeepBlobs: cfg.KeepBlobs,
-		Driver: func() string { return e.driver(nil) },
+		Driver: func() string { name, _ := e.driver(nil); return name },
 	})
 	return e, nil
 }

@@ -14,10 +14,10 @@ import (
 	"github.com/moby/moby/api/types/registry"
 	"github.com/moby/moby/api/types/swarm"
 	"github.com/moby/moby/api/types/system"
-	"golang.org/x/sys/unix"
 
 	"berth/internal/cgroup"
 	"berth/internal/config"
+	"berth/internal/disk"
 	"berth/internal/logs/logopt"
 	"berth/internal/version"
 	"berth/internal/volume"
@@ -26,10 +26,11 @@ import (
 // Info describes the machine, the account and the data root in the form of
 // Docker's GET /info. What berth does not have is empty.
 func (e *Engine) Info(ctx context.Context) (system.Info, error) {
+	driver, _ := e.driver(nil)
 	osName, osVersion := e.host.OperatingSystem()
 	in := system.Info{
 		ID:     e.identity(),
-		Driver: e.driver(nil), DriverStatus: e.driverStatus(),
+		Driver: driver, DriverStatus: e.driverStatus(),
 		Plugins: system.PluginsInfo{
 			Volume: []string{volume.Driver}, Network: []string{"host", "null"}, Log: logopt.Drivers(),
 		},
@@ -129,39 +130,14 @@ func (e *Engine) identity() string {
 }
 
 func (e *Engine) driverStatus() [][2]string {
-	status := [][2]string{{"Backing Filesystem", filesystemName(e.Root())}}
-	if e.driver(nil) == driverOverlay {
+	status := [][2]string{{"Backing Filesystem", disk.KindOf(e.Root()).Name}}
+	if e.dir.IsSplit() {
+		status = append(status, [2]string{"Containers", e.dir.Local()})
+	}
+	if driver, _ := e.driver(nil); driver == driverOverlay {
 		status = append(status, [2]string{"userxattr", fmt.Sprint(e.host.Rootless)})
 	}
 	return status
-}
-
-// filesystemName returns the usual name of the file system below path.
-func filesystemName(path string) string {
-	var st unix.Statfs_t
-	if unix.Statfs(path, &st) != nil {
-		return "<unknown>"
-	}
-	switch magic := uint32(st.Type); magic {
-	case unix.EXT4_SUPER_MAGIC:
-		return "extfs" // 2, 3 and 4 share the number, and Docker this word
-	case unix.XFS_SUPER_MAGIC:
-		return "xfs"
-	case unix.BTRFS_SUPER_MAGIC:
-		return "btrfs"
-	case unix.TMPFS_MAGIC:
-		return "tmpfs"
-	case unix.OVERLAYFS_SUPER_MAGIC:
-		return "overlayfs"
-	case unix.NFS_SUPER_MAGIC:
-		return "nfs"
-	case 0x2fc12fc1:
-		return "zfs"
-	case 0x0bd00bd0:
-		return "lustre"
-	default:
-		return fmt.Sprintf("%#x", magic)
-	}
 }
 
 func (e *Engine) securityOptions() []string {

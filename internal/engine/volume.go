@@ -81,6 +81,13 @@ func (e *Engine) volumeUsers() (map[string][]string, error) {
 	}
 	slices.Sort(ids)
 	users := map[string][]string{}
+	uses := func(r *record) {
+		for _, m := range r.Mounts {
+			if m.Type == mount.TypeVolume && m.Name != "" && !slices.Contains(users[m.Name], r.ID) {
+				users[m.Name] = append(users[m.Name], r.ID)
+			}
+		}
+	}
 	for _, id := range ids {
 		var r record
 		err := state.ReadJSON(e.containerDir(id, roster.RecordFile), &r)
@@ -91,11 +98,11 @@ func (e *Engine) volumeUsers() (map[string][]string, error) {
 			// Its volumes are unknown, so none may go.
 			return nil, fmt.Errorf("cannot tell which volumes are in use: %w", err)
 		}
-		for _, m := range r.Mounts {
-			if m.Type == mount.TypeVolume && m.Name != "" && !slices.Contains(users[m.Name], id) {
-				users[m.Name] = append(users[m.Name], id)
-			}
-		}
+		uses(&r)
 	}
-	return users, nil
+	others, err := e.roster.Elsewhere()
+	for _, r := range others {
+		uses(r)
+	}
+	return users, err
 }

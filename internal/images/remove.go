@@ -58,7 +58,14 @@ func (s *Set) Users() (Users, error) {
 			u.layers[l] = true
 		}
 	}
-	return u, nil
+	others, err := s.Roster.Elsewhere()
+	for _, r := range others {
+		u.of[r.ImageID] = append(u.of[r.ImageID], user{id: r.ID})
+		for _, l := range r.Layers {
+			u.layers[l] = true
+		}
+	}
+	return u, err
 }
 
 // remover removes images while nobody else may link to them.

@@ -149,6 +149,9 @@ func (j *job) othersThan(given []string) (map[string]bool, error) {
 // it could use layers of ours, and a container is not for this package to read.
 func (j *job) containersSince(t time.Time) bool {
 	dir := j.store.Dir().Path("containers")
+	if others, err := j.store.Dir().Announced(); err != nil || len(others) > 0 {
+		return true // they are not read either
+	}
 	entries, err := os.ReadDir(dir)
 	if err == nil && len(entries) == 0 {
 		return false

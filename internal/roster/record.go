@@ -4,6 +4,9 @@ import (
 	"crypto/rand"
 	"encoding/hex"
 	"encoding/json"
+	"errors"
+	"fmt"
+	"io/fs"
 	"time"
 
 	"github.com/moby/moby/api/types/container"
@@ -51,6 +54,28 @@ func ShortID(id string) string {
 	return id
 }
 
+// Elsewhere returns the records of containers on other machines that share the
+// data root: they use its layers and volumes, and nothing else of them is here.
+func (s *Set) Elsewhere() ([]*Record, error) {
+	paths, err := s.dir.Announced()
+	if err != nil {
+		return nil, err
+	}
+	var out []*Record
+	for _, p := range paths {
+		r := new(Record)
+		err := state.ReadJSON(p, r)
+		if errors.Is(err, fs.ErrNotExist) {
+			continue // removed meanwhile
+		}
+		if err != nil {
+			return nil, fmt.Errorf("cannot tell what a container of another machine uses: %w", err)
+		}
+		out = append(out, r)
+	}
+	return out, nil
+}
+
 // Write syncs the record of a container that is meant to last.
 func (s *Set) Write(dir string, r *Record) error {
 	b, err := marshalRecord(r)
@@ -60,6 +85,9 @@ func (s *Set) Write(dir string, r *Record) error {
 	write := state.WriteFile
 	if r.HostConfig.AutoRemove {
 		write = state.WriteVolatile
+	}
+	if err := s.dir.Announce(r.ID, b); err != nil {
+		return err
 	}
 	return write(dir+"/"+RecordFile, b, 0o600)
 }

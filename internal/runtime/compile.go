@@ -34,14 +34,13 @@ type Config struct {
 // Rootfs is the container's root file system. All paths but Base are relative
 // to it, which keeps the mount options short: they share one page.
 type Rootfs struct {
-	Base      string   // absolute: the data root
+	Base      string   // absolute: the container's folder
 	Lower     []string // layers, topmost first
 	Upper     string
 	Work      string
 	Target    string // where it is mounted; without Lower, the tree itself
 	UserXattr bool   // marks are in user.overlay.*: mounted in a user namespace
 	Volatile  bool   // never synced: the container is removed when it ends
-	LowerPlus bool   // the kernel takes layers one by one (Linux 6.5)
 	NoDev     bool
 }
 

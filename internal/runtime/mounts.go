@@ -17,8 +17,8 @@ import (
 // pageLimit is what mount(2) takes as options: one page with its final NUL.
 const pageLimit = 4095
 
-// overlay mounts the layers. The classic call serves every kernel but has
-// room for about 55 layers; above that they are given one by one.
+// overlay mounts the layers, by the classic call, which serves every kernel.
+// Whoever has more layers than fit into a page gives them short names.
 func (st *start) overlay(flags uint64) {
 	r := st.Root
 	opts := "lowerdir=" + strings.Join(r.Lower, ":") + ",upperdir=" + r.Upper + ",workdir=" + r.Work
@@ -32,37 +32,11 @@ func (st *start) overlay(flags uint64) {
 	if r.Volatile {
 		opts += ",volatile"
 	}
-	const what = "mount the image's layers (overlay)"
-	if len(opts) <= pageLimit {
-		st.do(what, "mount", nsinit.Str("overlay"), nsinit.Str(r.Target), nsinit.Str("overlay"), nsinit.Flags(flags), nsinit.Str(opts))
+	if len(opts) > pageLimit {
+		st.fail("the image has %d layers, more than the kernel takes (overlay)", len(r.Lower))
 		return
 	}
-	if !r.LowerPlus {
-		st.fail("the image has %d layers, too many for this kernel: Linux 6.5 or newer takes up to 500", len(r.Lower))
-		return
-	}
-	fs := st.fsopen(what, "overlay")
-	for _, l := range r.Lower {
-		st.fsconfig(what, fs, "lowerdir+", l)
-	}
-	st.fsconfig(what, fs, "upperdir", r.Upper)
-	st.fsconfig(what, fs, "workdir", r.Work)
-	if r.UserXattr {
-		st.fsflag(what, fs, "userxattr")
-	} else {
-		st.fsconfig(what, fs, "redirect_dir", "off")
-		st.fsconfig(what, fs, "metacopy", "off")
-	}
-	if r.Volatile {
-		st.fsflag(what, fs, "volatile")
-	}
-	attr := uint64(0)
-	if flags&unix.MS_NODEV != 0 {
-		attr = unix.MOUNT_ATTR_NODEV
-	}
-	m := st.fsmount(what, fs, attr)
-	st.do(what, "move_mount", nsinit.Ref(m), none, cwd, nsinit.Str(r.Target), nsinit.Int(unix.MOVE_MOUNT_F_EMPTY_PATH))
-	st.closeReg(m)
+	st.do("mount the image's layers (overlay)", "mount", nsinit.Str("overlay"), nsinit.Str(r.Target), nsinit.Str("overlay"), nsinit.Flags(flags), nsinit.Str(opts))
 }
 
 // Steps of the mount API of Linux 5.2: fsopen, fsconfig, fsmount.

@@ -8,6 +8,7 @@ import (
 	"path/filepath"
 	"strconv"
 	"strings"
+	"time"
 )
 
 // WriteFile replaces the file at path with data: temporary name in the same
@@ -55,14 +56,19 @@ func createTemp(dir, base string) (*os.File, error) {
 
 const tempMark = ".tmp-"
 
-// sweepFiles removes the temporary files in dir whose makers are gone.
-func sweepFiles(dir string) {
+// sweepFiles removes the temporary files in dir whose makers are gone, and that
+// are older than age.
+func sweepFiles(dir string, age time.Duration) {
 	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return
 	}
 	for _, e := range entries {
-		if isTemp, alive := TempFile(e.Name()); isTemp && !alive {
+		isTemp, alive := TempFile(e.Name())
+		if !isTemp || alive {
+			continue
+		}
+		if fi, err := e.Info(); err == nil && time.Since(fi.ModTime()) >= age {
 			os.Remove(filepath.Join(dir, e.Name()))
 		}
 	}

@@ -170,7 +170,8 @@ func TestOpen(t *testing.T) {
 		t.Errorf("again: %v", err)
 	}
 	for _, c := range []struct{ version, want string }{
-		{"2\n", "was written by a newer berth (layout 2, this one knows 1)"},
+		{"3\n", "was written by a newer berth (layout 3, this one knows 2)"},
+		{"2\n", ErrUnplaced.Error()},
 		{"x", `its version file holds "x", not a number`},
 		{"", `its version file holds "", not a number`},
 	} {

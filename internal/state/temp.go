@@ -5,6 +5,7 @@ import (
 	"os"
 	"path/filepath"
 	"strings"
+	"time"
 
 	"berth/internal/sys"
 )
@@ -21,14 +22,20 @@ type Temp struct {
 	path string
 }
 
-// Temp makes a new temporary folder owned by this process.
-func (d *Dir) Temp() (*Temp, error) { return d.temp("-") }
+// Temp makes a new temporary folder owned by this process, whose contents can
+// be renamed to where layers and volumes are.
+func (d *Dir) Temp() (*Temp, error) { return d.TempFor("layers") }
 
-// Trash makes a temporary folder to rename things into that are to be removed.
-func (d *Dir) Trash() (*Temp, error) { return d.temp(trashMark) }
+// TempFor makes one whose contents can be renamed into the given part of the
+// data root, such as "containers".
+func (d *Dir) TempFor(part string) (*Temp, error) { return d.temp(d.TempPath(part), "-") }
 
-func (d *Dir) temp(mark string) (*Temp, error) {
-	p, err := os.MkdirTemp(d.Path("tmp"), Self().String()+mark)
+// Trash makes a temporary folder to rename layers, blobs and volumes into that
+// are to be removed.
+func (d *Dir) Trash() (*Temp, error) { return d.temp(d.TempPath("layers"), trashMark) }
+
+func (d *Dir) temp(dir, mark string) (*Temp, error) {
+	p, err := os.MkdirTemp(dir, d.self(dir)+mark)
 	if err != nil {
 		return nil, err
 	}
@@ -63,30 +70,43 @@ func (d *Dir) RemoveLater(start func(name string) error) { d.later = start }
 // close it. The folder may be gone: somebody else was faster.
 func (d *Dir) Adopt(name string) (*Temp, error) {
 	owner, _, ok := strings.Cut(name, trashMark)
+	owner, _ = cutTag(owner)
 	if _, err := ParseOwner(owner); !ok || err != nil || strings.Contains(name, "/") {
 		return nil, fmt.Errorf("%q does not name a folder with things to remove", name)
 	}
-	t, err := d.Trash()
-	if err != nil {
-		return nil, err
-	}
-	if err := os.Rename(d.Path("tmp", name), t.Path("gone")); err != nil {
+	var err error
+	for _, dir := range d.tempPaths() {
+		t, terr := d.temp(dir, trashMark)
+		if terr != nil {
+			return nil, terr
+		}
+		if err = os.Rename(filepath.Join(dir, name), t.Path("gone")); err == nil {
+			return t, nil
+		}
 		t.Close()
-		return nil, err
 	}
-	return t, nil
+	return nil, err
 }
 
 // Discard moves the tree at path out of sight in one rename and then removes
 // it, so that a crash leaves either the whole tree or something sweepable. A
-// missing tree is no error.
+// missing tree is no error. Of a container that goes the other machines are
+// told.
 func (d *Dir) Discard(path string) error {
-	t, err := d.Trash()
+	dir := d.TempPath("layers")
+	id, ofContainer := strings.CutPrefix(path, d.Path("containers")+"/")
+	if ofContainer {
+		dir = d.TempPath("containers")
+	}
+	t, err := d.temp(dir, trashMark)
 	if err != nil {
 		return err
 	}
 	defer t.Close()
 	err = os.Rename(path, t.Path("gone"))
+	if ofContainer && (err == nil || os.IsNotExist(err)) {
+		d.withdraw(id)
+	}
 	if os.IsNotExist(err) {
 		return nil
 	}
@@ -98,19 +118,34 @@ func (d *Dir) Discard(path string) error {
 // with the folder they are in.
 func (d *Dir) Sweep() (int, error) {
 	for _, shared := range []string{"", "names", "oci", "oci/blobs/sha256", "bin"} {
-		sweepFiles(d.Path(shared))
+		age := time.Duration(0)
+		if d.split != nil && d.side(shared) == d.root {
+			age = forsaken // it may be another machine's, where that process lives
+		}
+		sweepFiles(d.Path(shared), age)
 	}
-	entries, err := os.ReadDir(d.Path("tmp"))
+	d.sweepAnnounced()
+	n := 0
+	for _, dir := range d.tempPaths() {
+		m, err := d.sweepTemp(dir)
+		n += m
+		if err != nil {
+			return n, err
+		}
+	}
+	return n, nil
+}
+
+func (d *Dir) sweepTemp(dir string) (n int, err error) {
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return 0, err
 	}
-	n := 0
 	for _, e := range entries {
-		name, _, _ := strings.Cut(e.Name(), "-")
-		if o, err := ParseOwner(name); err == nil && o.Alive() {
+		t := &Temp{dir: d, path: filepath.Join(dir, e.Name())}
+		if d.Lives(t.path) {
 			continue
 		}
-		t := &Temp{dir: d, path: d.Path("tmp", e.Name())}
 		remove := t.Close
 		if strings.Contains(e.Name(), trashMark) {
 			remove = t.CloseLater // it may hold whole images

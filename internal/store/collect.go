@@ -6,6 +6,7 @@ import (
 	"io/fs"
 	"os"
 	"slices"
+	"time"
 
 	"berth/internal/state"
 )
@@ -180,8 +181,8 @@ func (c *Collector) collectBlobs(out *Collected, keep func(digest string) bool) 
 			continue
 		}
 		info, err := e.Info()
-		if err != nil {
-			continue
+		if err != nil || c.s.dir.IsSplit() && !isHex64(e.Name()) && time.Since(info.ModTime()) < 24*time.Hour {
+			continue // another machine may be writing it
 		}
 		if info.Size() > bigBlob {
 			err = os.Rename(dir+"/"+e.Name(), c.trash.Path("blob-"+e.Name()))

@@ -4,6 +4,7 @@ import (
 	"errors"
 	"io/fs"
 	"os"
+	"path/filepath"
 	"strings"
 
 	"berth/internal/state"
@@ -64,17 +65,18 @@ func (l leases) holds(digest string) bool { return l[digest] || l[everything] }
 
 // leased reads the leases of living processes.
 func (s *Store) leased() (leases, error) {
-	entries, err := os.ReadDir(s.dir.Path("tmp"))
+	dir := s.dir.TempPath("layers")
+	entries, err := os.ReadDir(dir)
 	if err != nil {
 		return nil, err
 	}
 	out := leases{}
 	for _, e := range entries {
-		owner, _, _ := strings.Cut(e.Name(), "-")
-		if o, err := state.ParseOwner(owner); err != nil || !o.Alive() {
+		path := filepath.Join(dir, e.Name())
+		if !s.dir.Lives(path) {
 			continue
 		}
-		b, err := os.ReadFile(s.dir.Path("tmp", e.Name(), leaseFile))
+		b, err := os.ReadFile(filepath.Join(path, leaseFile))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}

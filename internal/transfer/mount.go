@@ -9,20 +9,18 @@ import (
 	"golang.org/x/sys/unix"
 )
 
-// Layout says what the tree of a container that does not run is made of. Paths
-// below the data root are relative to it, so that many layers fit into the page
-// that mount(2) reads.
+// Layout says what the tree of a container that does not run is made of. Its
+// paths are relative to the container's folder, so that many layers fit into the
+// page that mount(2) reads.
 type Layout struct {
-	Base   string   `json:"base"`  // data root
-	Target string   `json:"root"`  // where the tree is mounted, or lies if it was copied
-	Lower  []string `json:"lower"` // layers, top first; none for a copied tree
-	Upper  string   `json:"upper"`
-	Work   string   `json:"work"`
-	// UserXattr and LowerPlus are what this kernel's overlay wants.
-	UserXattr bool    `json:"userXattr"`
-	LowerPlus bool    `json:"lowerPlus"`
-	Mounts    []Mount `json:"mounts"` // sorted by destination
-	ReadOnly  bool    `json:"readOnly"`
+	Base      string   `json:"base"`  // the container's folder
+	Target    string   `json:"root"`  // where the tree is mounted, or lies if it was copied
+	Lower     []string `json:"lower"` // layers, top first; none for a copied tree
+	Upper     string   `json:"upper"`
+	Work      string   `json:"work"`
+	UserXattr bool     `json:"userXattr"` // the option of overlay in a user namespace
+	Mounts    []Mount  `json:"mounts"`    // sorted by destination
+	ReadOnly  bool     `json:"readOnly"`
 }
 
 // Mount is something of ours that the container sees in its tree.
@@ -84,52 +82,10 @@ func (l *Layout) mountTree() error {
 	} else {
 		opts += ",redirect_dir=off,metacopy=off"
 	}
-	if len(opts) <= pageLimit {
-		return unix.Mount("overlay", l.Target, "overlay", flags, opts)
+	if len(opts) > pageLimit {
+		return fmt.Errorf("the image has %d layers, more than the kernel takes", len(l.Lower))
 	}
-	if !l.LowerPlus {
-		return fmt.Errorf("the image has %d layers, too many for this kernel", len(l.Lower))
-	}
-	return l.mountMany()
-}
-
-// mountMany mounts more layers than fit into a page.
-func (l *Layout) mountMany() error {
-	fs, err := unix.Fsopen("overlay", unix.FSOPEN_CLOEXEC)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(fs)
-	set := func(key, value string) {
-		if err == nil {
-			err = unix.FsconfigSetString(fs, key, value)
-		}
-	}
-	for _, lower := range l.Lower {
-		set("lowerdir+", lower)
-	}
-	set("upperdir", l.Upper)
-	set("workdir", l.Work)
-	if l.UserXattr {
-		if err == nil {
-			err = unix.FsconfigSetFlag(fs, "userxattr")
-		}
-	} else {
-		set("redirect_dir", "off")
-		set("metacopy", "off")
-	}
-	if err == nil {
-		err = unix.FsconfigCreate(fs)
-	}
-	if err != nil {
-		return err
-	}
-	m, err := unix.Fsmount(fs, unix.FSMOUNT_CLOEXEC, unix.MOUNT_ATTR_NOSUID|unix.MOUNT_ATTR_NODEV|unix.MOUNT_ATTR_NOEXEC)
-	if err != nil {
-		return err
-	}
-	defer unix.Close(m)
-	return unix.MoveMount(m, "", unix.AT_FDCWD, l.Target, unix.MOVE_MOUNT_F_EMPTY_PATH)
+	return unix.Mount("overlay", l.Target, "overlay", flags, opts)
 }
 
 // attach mounts something of ours in the tree, at a place that is found inside
