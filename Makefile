@@ -9,12 +9,19 @@ export CGO_ENABLED = 0
 
 .PHONY: build demo test lint bench bench-oci bench-pull bench-range fuzz clean
 
-# Two stages are programs of their own inside the big one: see internal/stage.
+# Stages are programs of their own inside the big one: see internal/stage. Where
+# the process begins when it is called as an OCI runtime: see internal/prelude.
+PRELUDE := -E berth/internal/prelude.entry
+OCI     := /var/lib/berth/bin/berth-oci-
+
 build:
 	for p in berth-shim berth-remote; do \
 		$(GO) build -trimpath -buildvcs=false -ldflags "-s -w" -o internal/stage/$$p ./cmd/$$p && \
 		sha256sum internal/stage/$$p | cut -c1-16 > internal/stage/$$p.sum || exit 1; done
-	$(GO) build -trimpath -tags stages -ldflags "$(LDFLAGS)" -o bin/berth ./cmd/berth
+	$(GO) build -trimpath -buildvcs=false -ldflags "$(LDFLAGS) $(PRELUDE)" -o internal/stage/berth-oci ./cmd/berth-oci
+	sha256sum internal/stage/berth-oci | cut -c1-16 > internal/stage/berth-oci.sum
+	$(GO) build -trimpath -tags stages -ldflags "$(LDFLAGS) $(PRELUDE) \
+		-X berth/internal/prelude.program=$(OCI)$$(cat internal/stage/berth-oci.sum)" -o bin/berth ./cmd/berth
 
 demo: build
 	@echo '$$ bin/berth run --rm berth/hello'

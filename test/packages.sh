@@ -21,6 +21,7 @@ bindfs             bindfs           a file system that others may share (FUSE)
 linux.uml          user-mode-linux  a kernel with cgroup version 2, and one with AppArmor
 dbus-daemon        dbus-daemon      a real bus, for the messages to systemd
 apparmor_parser    apparmor         loads the AppArmor profile into that
+qemu-aarch64       qemu-user        runs the assembler of the other processor
 '
 
 missing=$(echo "$need" | while read -r cmd pkg _; do

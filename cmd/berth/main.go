@@ -5,7 +5,8 @@
 // stages of their own: small programs that `make build` embeds (see package
 // stage), or this one under another name. The one that copies files into a
 // container that does not run is always this one. Called as runc, or with the
-// word oci, it is the runtime that other engines drive (package oci).
+// word oci, it is the runtime that other engines drive (package oci), or becomes
+// the small program for that before it has started (package prelude).
 package main
 
 import (
@@ -16,6 +17,8 @@ import (
 	"berth/internal/cli"
 	"berth/internal/hello"
 	"berth/internal/oci"
+	"berth/internal/prelude"
+	"berth/internal/stage"
 	"berth/internal/transfer"
 	"berth/internal/version"
 )
@@ -35,6 +38,12 @@ func main() {
 	}
 	if name, args, ok := oci.Called(os.Args); ok {
 		version := func() string { return version.Get().Version }
+		if err := prelude.Over(); err != nil {
+			os.Exit(1)
+		}
+		if os.Geteuid() == 0 {
+			stage.KeepOci(prelude.Program())
+		}
 		os.Exit(oci.Main(name, args, oci.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr, Version: version}))
 	}
 	os.Exit(cli.Main(context.Background(), os.Args, cli.Env{Stdin: os.Stdin, Stdout: os.Stdout, Stderr: os.Stderr}))

@@ -13,9 +13,10 @@ import (
 // or along an arrow of its row.
 var rooms = map[string][]string{
 	// faces
-	"cmd/berth":        {"internal/cli", "internal/oci", "internal/version", "internal/hello", "internal/transfer", "internal/shim", "internal/remote", "internal/remote/serve"}, // the last three without embedded stages
+	"cmd/berth":        {"internal/cli", "internal/oci", "internal/version", "internal/hello", "internal/transfer", "internal/prelude", "internal/stage", "internal/shim", "internal/remote", "internal/remote/serve"}, // the last three without embedded stages
 	"cmd/berth-shim":   {"internal/shim"},
 	"cmd/berth-remote": {"internal/remote/serve"},
+	"cmd/berth-oci":    {"internal/oci", "internal/prelude", "internal/version"},
 	"internal/cli": {
 		"internal/cli/opts", "internal/cli/format", "internal/cli/rows", "internal/cli/progress", "internal/cli/term",
 		"internal/version",
@@ -123,6 +124,7 @@ var rooms = map[string][]string{
 	"internal/site":              {"internal/config"},
 	"internal/host":              {"internal/sys"},
 	"internal/journal":           {"internal/state"},
+	"internal/prelude":           {}, // runs before Go does
 
 	"internal/version": {"internal/host"},
 	"internal/disk":    {"internal/state", "internal/sys"},

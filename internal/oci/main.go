@@ -44,6 +44,9 @@ type exitCode int
 
 func (e exitCode) Error() string { return fmt.Sprintf("exit code %d", int(e)) }
 
+// Name is how we call ourselves where nobody has called us runc.
+const Name = "berth oci"
+
 // Called tells whether the program was called as a runtime, and how, and
 // returns the arguments that are left.
 func Called(args []string) (name string, rest []string, ok bool) {
@@ -51,7 +54,7 @@ func Called(args []string) (name string, rest []string, ok bool) {
 	case len(args) > 0 && filepath.Base(args[0]) == "runc":
 		return "runc", args[1:], true
 	case len(args) > 1 && args[1] == "oci":
-		return "berth oci", args[2:], true
+		return Name, args[2:], true
 	}
 	return "", nil, false
 }

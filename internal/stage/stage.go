@@ -2,10 +2,13 @@
 //
 // Go pays for everything a program is linked from at every start. A shim needs
 // a fraction of it, and only what talks to registries needs HTTP and TLS. So
-// two programs are built into the first, and unpacked into the data root when
-// they are first needed, under names that hold their digests. A berth that was
-// built without them, by a plain `go build`, runs itself: main dispatches by
-// argv[0].
+// programs are built into the first, and unpacked into the data root when they
+// are first needed, under names that hold their digests. A berth that was built
+// without them, by a plain `go build`, runs itself: main dispatches by argv[0].
+//
+// The OCI command line is a program, too, but nobody of ours starts it: the
+// prelude of the big one executes it (see package prelude). That works with one
+// path, known when the program is linked, so only the superuser has it.
 package stage
 
 import (
@@ -28,6 +31,19 @@ func Shim(dir *state.Dir) string { return find(dir, "berth-shim", shim, shimSum)
 
 // Remote returns the path of the program that talks to registries.
 func Remote(dir *state.Dir) string { return find(dir, "berth-remote", remote, remoteSum) }
+
+// KeepOci unpacks the program for the OCI command line to where the prelude of
+// the next call looks for it.
+func KeepOci(path string) {
+	if oci == "" || path == "" || !strings.HasSuffix(path, "-"+strings.TrimSpace(ociSum)) {
+		return
+	}
+	fi, err := os.Stat(path)
+	if err != nil || fi.Size() != int64(len(oci)) {
+		// Without it we do the same ourselves, only later.
+		_ = unpack(path, strings.TrimSuffix(filepath.Base(path), "-"+strings.TrimSpace(ociSum)), oci)
+	}
+}
 
 // find unpacks a program if it is not there yet. A berth without it is the
 // program itself.

@@ -14,4 +14,8 @@ var (
 	remote string
 	//go:embed berth-remote.sum
 	remoteSum string
+	//go:embed berth-oci
+	oci string
+	//go:embed berth-oci.sum
+	ociSum string
 )
