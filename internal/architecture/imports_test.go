@@ -63,6 +63,8 @@ var rooms = map[string][]string{
 		"internal/userns",  // the ids of an ordinary account's containers
 		"internal/version",
 		"internal/roster",    // the containers' records, found, read and listed
+		"internal/published", // what accounts tell each other of their containers
+		"internal/listeners", // who holds a port
 		"internal/site",      // what the machine's administrator has decided
 		"internal/resources", // limits and use, between Docker's words and the control groups
 		"internal/shim", "internal/runtime", "internal/nsinit",
@@ -87,8 +89,8 @@ var rooms = map[string][]string{
 	},
 
 	// processes
-	"internal/shim":    {"internal/nsinit", "internal/foreign", "internal/cgroup", "internal/health", "internal/journal", "internal/logs", "internal/state", "internal/sys"},
-	"internal/foreign": {"internal/nsinit", "internal/sys"}, // another runtime is entered by a program of ours
+	"internal/shim":    {"internal/nsinit", "internal/foreign", "internal/cgroup", "internal/health", "internal/journal", "internal/logs", "internal/published", "internal/state", "internal/sys"}, // published: what others may know
+	"internal/foreign": {"internal/nsinit", "internal/sys"},                                                                                                                                        // another runtime is entered by a program of ours
 	"internal/runtime": {"internal/nsinit", "internal/sys"},
 	"internal/nsinit":  {"internal/sys"},
 
@@ -121,6 +123,8 @@ var rooms = map[string][]string{
 	"internal/userns":            {"internal/host", "internal/nsinit", "internal/sys"}, // nsinit: namespaces are made and entered by processes
 	"internal/stage":             {"internal/state"},
 	"internal/config":            {"internal/host"},
+	"internal/published":         {"internal/state"},
+	"internal/listeners":         {},
 	"internal/site":              {"internal/config"},
 	"internal/host":              {"internal/sys"},
 	"internal/journal":           {"internal/state"},
@@ -168,6 +172,7 @@ var guests = map[string]guest{
 			"internal/nsinit",
 			"internal/oci",
 			"internal/pull",
+			"internal/published",
 			"internal/push",
 			"internal/recipe",
 			"internal/remote/serve",
@@ -233,7 +238,7 @@ var guests = map[string]guest{
 // shimStage is what runs beside and inside every container. It must start in
 // milliseconds and be readable in one evening, so only the standard library
 // and x/sys come along.
-var shimStage = []string{"internal/shim", "internal/nsinit", "internal/state", "internal/sys", "internal/cgroup", "internal/logs", "internal/journal", "internal/health", "internal/foreign"}
+var shimStage = []string{"internal/shim", "internal/nsinit", "internal/state", "internal/sys", "internal/cgroup", "internal/logs", "internal/journal", "internal/health", "internal/foreign", "internal/published"}
 
 type pkg struct {
 	ImportPath string

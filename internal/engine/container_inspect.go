@@ -48,16 +48,16 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string) (container.In
 		}
 		if lives(st) {
 			for p, b := range r.HostConfig.PortBindings {
-				out.NetworkSettings.Ports[p] = published(p, b)
+				out.NetworkSettings.Ports[p] = publishedPorts(p, b)
 			}
 		}
 	}
 	return out, nil
 }
 
-// published tells where a port can be reached: on the host's own port of that
+// publishedPorts tells where a port can be reached: on the host's own port of that
 // number.
-func published(p network.Port, asked []network.PortBinding) []network.PortBinding {
+func publishedPorts(p network.Port, asked []network.PortBinding) []network.PortBinding {
 	out := slices.Clone(asked)
 	for i := range out {
 		out[i].HostPort = p.Port()

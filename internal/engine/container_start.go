@@ -126,6 +126,9 @@ func (e *Engine) noteFailure(_ *state.Tx, id string, st shim.Status, err error) 
 // launch compiles the plan and hands it to the shim. If the kernel refuses the
 // overlay the root is copied together instead, once, and a new shim tries.
 func (e *Engine) launch(r *record, opt StartOptions, sh **shim.Conn) error {
+	if err := e.portsFree(r); err != nil {
+		return err
+	}
 	plan, b, err := e.plan(r, opt)
 	if err != nil {
 		return err
@@ -248,6 +251,7 @@ func (e *Engine) shimPlan(r *record, prog *nsinit.Program, b *bundle, opt StartO
 		Restart:    *restartPolicy(r.HostConfig),
 		AutoRemove: r.HostConfig.AutoRemove, StopSignal: stopSignal(r), Cgroup: b.Group, Log: log,
 		Attach: opt.Attach, Stdin: opt.Stdin, Attributes: eventAttributes(r), Other: b.Other, SharedPids: r.HostConfig.PidMode.IsHost() || r.HostConfig.PidMode.IsContainer(),
+		Public: e.public(r),
 	}
 	if p.AutoRemove {
 		p.Volumes = r.Anonymous

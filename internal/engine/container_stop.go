@@ -10,6 +10,7 @@ import (
 	"github.com/moby/moby/api/types/events"
 	"golang.org/x/sys/unix"
 
+	"berth/internal/published"
 	"berth/internal/shim"
 	"berth/internal/spec"
 )
@@ -215,7 +216,7 @@ func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
 		return err
 	}
 	defer tx.Unlock()
-	r, _, err := e.load(id)
+	r, st, err := e.load(id)
 	if err != nil {
 		return err
 	}
@@ -229,6 +230,11 @@ func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
 	if err := e.roster.Write(e.containerDir(id), r); err != nil {
 		e.roster.Names().Release(name, id)
 		return err
+	}
+	if active(st) && !e.config.Private {
+		if err := published.Open().Rename(id, name); err != nil {
+			return err
+		}
 	}
 	e.noteContainer(r, events.ActionRename, "oldName", "/"+old)
 	return e.roster.Names().Release(old, id)

@@ -13,6 +13,7 @@ import (
 	"berth/internal/journal"
 	"berth/internal/logs"
 	"berth/internal/nsinit"
+	"berth/internal/published"
 	"berth/internal/state"
 	"berth/internal/sys"
 )
@@ -46,6 +47,7 @@ type container struct {
 	killsBefore uint64    // at the start
 	execs       sync.WaitGroup
 	brood       brood
+	posting     *published.Posting
 	late        sync.WaitGroup // clients that take their time
 
 	// These are anybody's.
@@ -88,6 +90,7 @@ func (c *container) launch() error {
 		c.brood.forget(child.Pid)
 		return err
 	}
+	c.publish()
 	c.happened("start", nil)
 	c.startChecks()
 	return nil
@@ -349,6 +352,7 @@ func (c *container) stop(sig, timeout int) {
 func (c *container) finish() {
 	c.socket.Close()
 	os.Remove(SocketFile)
+	c.posting.Close()
 	if c.unwatch != nil {
 		c.unwatch()
 	}

@@ -6,6 +6,7 @@ import (
 	"strconv"
 
 	"berth/internal/journal"
+	"berth/internal/published"
 )
 
 // happened tells the journal. What a container does goes on without it.
@@ -16,6 +17,21 @@ func (c *container) happened(action string, more map[string]string) {
 	}
 	maps.Copy(attrs, more)
 	c.journal.Append(journal.Event{Type: "container", Action: action, ID: c.plan.ID, Attributes: attrs})
+}
+
+// publish tells other accounts, if they are to know. The container runs whether
+// or not it can be told.
+func (c *container) publish() {
+	if c.plan.Public == nil {
+		return
+	}
+	e := *c.plan.Public
+	e.Shim, e.Since = c.status.Shim, c.started
+	if name := (*c.attributes.Load())["name"]; name != "" {
+		e.Name = name // it may have been renamed since it was planned
+	}
+	c.posting.Close()
+	c.posting, _ = published.Open().Put(e)
 }
 
 // died tells how the first process ended.

@@ -9,6 +9,7 @@ import (
 	"berth/internal/health"
 	"berth/internal/logs"
 	"berth/internal/nsinit"
+	"berth/internal/published"
 	"berth/internal/state"
 )
 
@@ -41,6 +42,8 @@ type Plan struct {
 	Health *Health    `json:"health,omitempty"` // its program follows the plan's in a frame of its own
 	// Attributes describe the container in events: image, name, labels.
 	Attributes map[string]string `json:"attributes,omitempty"`
+	// Public is shown to other accounts while the container runs; nil: nothing.
+	Public *published.Entry `json:"public,omitempty"`
 	// Attach makes the control connection a client from the first byte.
 	Attach bool `json:"attach,omitempty"`
 	Stdin  bool `json:"stdin,omitempty"` // the client sends standard input
