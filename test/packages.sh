@@ -17,6 +17,7 @@ podman             podman           an engine that drives berth oci
 containerd         containerd       another one
 runc               runc             the runtime to compare with
 crun               crun             the fastest one
+mkfs.xfs           xfsprogs         a file system where copies share blocks
 bindfs             bindfs           a file system that others may share (FUSE)
 linux.uml          user-mode-linux  a kernel with cgroup version 2, and one with AppArmor
 dbus-daemon        dbus-daemon      a real bus, for the messages to systemd

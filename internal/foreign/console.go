@@ -18,9 +18,15 @@ type listener struct {
 	fd   int
 }
 
-// listen makes the socket in the runtime's state folder, which has a short path:
-// a socket's may not exceed 107 bytes.
+// socketPath is how long the path of a socket may be, bytes (unix(7)).
+const socketPath = 107
+
+// listen makes the socket in the runtime's state folder, or in /tmp should that
+// have a path too long for one: the runtime is given it by its path.
 func listen(state string) (*listener, error) {
+	if len(state)+len("/.tty-0123456789/s") > socketPath {
+		state = "/tmp"
+	}
 	dir, err := os.MkdirTemp(state, ".tty-")
 	if err != nil {
 		return nil, err

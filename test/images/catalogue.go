@@ -8,6 +8,7 @@ import (
 	"io"
 	"io/fs"
 	"os"
+	"strconv"
 	"strings"
 )
 
@@ -112,6 +113,17 @@ func textLayer(name, body string) Layer {
 	return GzipLayer(Tar(Entry{Name: name, Body: body}))
 }
 
+// tall is a stack of 127 layers, as many as Docker takes. Each has a file of its
+// own and one that all have.
+func tall(bb Layer) []Layer {
+	layers := []Layer{bb}
+	for i := 1; i < 127; i++ {
+		n := strconv.Itoa(i)
+		layers = append(layers, GzipLayer(Tar(Entry{Name: "tall/" + n, Body: n + "\n"}, Entry{Name: "tall/top", Body: n + "\n"})))
+	}
+	return layers
+}
+
 // special are images that each show one thing.
 func special(bb Layer) []named {
 	shell := Config{Env: []string{path}, Cmd: []string{"sh"}}
@@ -153,6 +165,7 @@ func special(bb Layer) []named {
 		{"test/uncompressed", "latest", []Image{{OCI: true, Config: shell, Layers: []Layer{bb, PlainLayer(Tar(Entry{Name: "kind", Body: "plain\n"}))}}}},
 		{"test/whiteout", "latest", []Image{{Config: shell, Layers: whiteout}}},
 		{"test/odd", "latest", []Image{{OCI: true, Config: shell, Layers: []Layer{bb, odd}}}},
+		{"test/tall", "latest", []Image{{Config: shell, Layers: tall(bb)}}},
 		{"test/nothing", "latest", []Image{{Config: Config{}, Layers: []Layer{bb}}}},
 		{"test/arm-only", "latest", []Image{{Arch: "arm64", Config: shell, Layers: []Layer{bb}}}},
 		{"test/arm-list", "latest", []Image{{Arch: "arm64", Config: shell, Layers: []Layer{bb}}, {Arch: "s390x", Config: shell, Layers: []Layer{bb, textLayer("etc/arch", "s390x\n")}}}},
