@@ -63,17 +63,71 @@ func TestRealAccountIsTold(t *testing.T) {
 		}
 		var options []string
 		for _, w := range warnings {
-			option, why, ok := strings.Cut(w, " has no effect: ")
+			names, why, ok := strings.Cut(strings.Replace(w, " have ", " has ", 1), " has no effect: ")
 			if !ok || why == "" {
 				t.Errorf("warning %q", w)
 			}
-			options = append(options, option)
+			options = append(options, strings.Split(strings.Replace(names, " and ", ", ", 1), ", ")...)
 		}
-		if want := []string{"--memory", "--cpus", "--cpu-shares", "--pids-limit", "--device-read-bps"}; !slices.Equal(options, want) {
-			t.Errorf("warnings %q, want one for each of %v", warnings, want)
+		if want := []string{"--memory", "--cpus", "--cpu-shares", "--pids-limit", "--device-read-bps"}; !slices.Equal(options, want) || len(warnings) > 2 {
+			t.Errorf("warnings %q, want each of %v once, and a reason once", warnings, want)
+		}
+		refusing := f
+		refusing.Refuse = true
+		if _, _, err := Prepare(testID(t), "", Limits{Memory: 64 << 20, PidsLimit: 10}, refusing); err == nil || !strings.HasPrefix(err.Error(), "--memory and --pids-limit cannot be had: ") {
+			t.Errorf("refusing: %v", err)
+		}
+		if _, w, err := Prepare(testID(t), "/elsewhere", Limits{}, f); err != nil || len(w) != 1 || !strings.HasPrefix(w[0], "--cgroup-parent has no effect: ") {
+			t.Errorf("parent: %q, %v", w, err)
 		}
 		if w, err := g.Update(Limits{Memory: 1 << 30}, f); err != nil || len(w) != 1 {
 			t.Errorf("update: %q, %v", w, err)
+		}
+		if err := g.Remove(); err != nil {
+			t.Error(err)
+		}
+	})
+}
+
+// TestRealScope: in a group that systemd has made for a container its limits
+// are in force, and not for the process beside it.
+func TestRealScope(t *testing.T) {
+	f := facts(t)
+	if f.Mode != V2 {
+		t.Skip("systemd makes scopes with limits on machines with version 2 only")
+	}
+	f.UID = account
+	scope := filepath.Dir(delegate(t, &f)[0])
+	keeper := exec.Command("sleep", "100")
+	if err := keeper.Start(); err != nil {
+		t.Fatal(err)
+	}
+	defer keeper.Wait()
+	defer keeper.Process.Kill()
+	if err := write(filepath.Join(scope, "cgroup.procs"), fmt.Sprint(keeper.Process.Pid)); err != nil {
+		t.Fatal(err)
+	}
+	f.v2.own = "/" // the session's, which is not the account's
+	asAccount(t, func() {
+		g, warnings, err := PrepareIn(strings.TrimPrefix(scope, f.v2.mount), keeper.Process.Pid, Limits{Memory: 32 << 20, PidsLimit: 7}, f)
+		if err != nil || len(warnings) > 0 {
+			t.Errorf("%q, %v", warnings, err)
+			return
+		}
+		if n, _ := readUint(filepath.Join(g.V2, "pids.max")); n != 7 {
+			t.Errorf("pids.max is %d", n)
+		}
+		if n, _ := readUint(filepath.Join(g.V2, "memory.max")); n != 32<<20 {
+			t.Errorf("memory.max is %d", n)
+		}
+		if len(g.Procs()) > 0 || !slices.Contains(pidsIn(filepath.Join(scope, scopeKeeper)), keeper.Process.Pid) {
+			t.Errorf("the keeper is not where it should be: %v", pidsBelow(scope))
+		}
+		if w, err := g.Update(Limits{PidsLimit: 9}, f); err != nil || len(w) > 0 {
+			t.Errorf("update: %q, %v", w, err)
+		}
+		if n, _ := readUint(filepath.Join(g.V2, "pids.max")); n != 9 {
+			t.Errorf("after the update pids.max is %d", n)
 		}
 		if err := g.Remove(); err != nil {
 			t.Error(err)

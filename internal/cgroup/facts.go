@@ -54,11 +54,17 @@ type Facts struct {
 	// expected to, instead of a warning. What this generation of control
 	// groups knows no word for stays a warning.
 	Strict bool
-	v2     tree              // version 2: zero when not mounted
-	inHere []string          // the controllers at the root of the version 2 tree
-	own    map[string]string // version 1: the calling process's group by controller
-	root   string            // where the trees of version 1 are mounted
-	fsType func(string) int64
+	// Refuse makes every limit that was asked for and cannot be had an error,
+	// if possible before anything is written.
+	Refuse bool
+	// NoScope says why this account could not be given a group of its own, in
+	// place of the general words.
+	NoScope string
+	v2      tree              // version 2: zero when not mounted
+	inHere  []string          // the controllers at the root of the version 2 tree
+	own     map[string]string // version 1: the calling process's group by controller
+	root    string            // where the trees of version 1 are mounted
+	fsType  func(string) int64
 }
 
 // tree is one mounted hierarchy.
@@ -180,6 +186,16 @@ func (f Facts) WhyNot(controller string) string {
 	}
 	return refused[controller]
 }
+
+// Delegated reports whether this account may make groups with limits in
+// version 2, from where the calling process is.
+func (f Facts) Delegated() bool {
+	_, ok := f.delegated(f.v2)
+	return ok
+}
+
+// Controllers names the controllers that limits need.
+func (l Limits) Controllers() []string { return l.controllers() }
 
 // HasSwap reports whether swap is counted.
 func (f Facts) HasSwap() bool {

@@ -27,6 +27,10 @@ type Group struct {
 	Control map[string]string `json:"control,omitempty"`
 }
 
+// parentGroup stands among the controllers that were refused for the group that
+// was to be the container's parent.
+const parentGroup = "parent"
+
 // Prepare makes the groups of the container id and writes its limits. The
 // parent is Docker's --cgroup-parent. Limits that cannot be had come back as
 // warnings; a value that the kernel refuses is an error, and then nothing is
@@ -34,9 +38,16 @@ type Group struct {
 func Prepare(id, parent string, l Limits, f Facts) (*Group, []string, error) {
 	g := &Group{Control: map[string]string{}}
 	refused := map[string]string{}
-	for _, p := range f.places(l.controllers(), true, refused) {
+	places := f.places(l.controllers(), true, refused)
+	if parent != "" && len(places) == 0 {
+		refused[parentGroup] = "no control groups are mounted at " + mountPoint
+	}
+	for _, p := range places {
 		dir, err := f.makeGroup(p, parent, id)
 		if err != nil {
+			if parent != "" {
+				refused[parentGroup] = f.refusal(p, err)
+			}
 			for _, c := range p.controllers {
 				refused[c] = f.refusal(p, err)
 			}
@@ -98,18 +109,20 @@ func (g *Group) DevicesGuarded() bool { return g.Control[devices] != "" }
 // limit writes the limits into the files, and where that is impossible returns
 // warnings.
 func (g *Group) limit(l Limits, f Facts, refused map[string]string) ([]string, error) {
-	var warnings []string
-	warned := map[string]bool{}
-	warn := func(s setting, why string) {
-		if !s.implied && !warned[s.option] {
-			warned[s.option] = true
-			warnings = append(warnings, s.option+" has no effect: "+why)
-		}
-	}
 	if err := l.Check(); err != nil {
 		return nil, err
 	}
+	var lost losses
+	lost.add(setting{option: "--cgroup-parent"}, refused[parentGroup])
 	todo := l.settings(g.isV2)
+	if f.Refuse { // before anything is written
+		for _, s := range todo {
+			lost.add(s, g.obstacle(s, refused))
+		}
+		if err := lost.refusal(); err != nil {
+			return nil, err
+		}
+	}
 	for retry := false; len(todo) > 0; retry = true {
 		var later []setting // invalid until another value has changed
 		for _, s := range todo {
@@ -122,11 +135,15 @@ func (g *Group) limit(l Limits, f Facts, refused map[string]string) ([]string, e
 			case why != "" && f.Strict && s.file != "" && !s.implied:
 				return nil, fmt.Errorf("cannot set %s to %s: %s", s.file, s.value, why)
 			case why != "":
-				warn(s, why)
+				lost.add(s, why)
 			}
 		}
 		todo = later
 	}
+	if err := lost.refusal(); f.Refuse && err != nil {
+		return nil, err
+	}
+	warnings := lost.warnings()
 	if len(l.Devices) > 0 {
 		err := g.guardDevices(l.Devices)
 		if err != nil {
@@ -145,18 +162,10 @@ func (g *Group) limit(l Limits, f Facts, refused map[string]string) ([]string, e
 // set writes one setting. It returns why there is no such thing here, or an
 // error where the kernel refuses the value.
 func (g *Group) set(s setting, refused map[string]string) (why string, err error) {
-	dir, ok := g.Control[s.controller]
-	if s.controller == core {
-		dir, ok = g.V2, g.V2 != ""
+	if why := g.missing(s, refused); why != "" {
+		return why, nil
 	}
-	switch {
-	case s.unified && dir != g.V2:
-		return "it is a file of cgroup version 2, which has no " + v2Name(s.controller) + " controller here", nil
-	case !ok && (refused[s.controller] != "" || s.controller == core):
-		return cmp.Or(refused[s.controller], "there is no cgroup version 2 here"), nil
-	case s.file == "":
-		return "cgroup version 2 has no such limit", nil
-	}
+	dir := g.dirOf(s)
 	err = s.write(dir)
 	switch {
 	case err == nil:
@@ -169,6 +178,41 @@ func (g *Group) set(s setting, refused map[string]string) (why string, err error
 		return "this account may not write " + filepath.Join(dir, s.file), nil
 	}
 	return "", s.failed(dir, err)
+}
+
+// missing says why there is no place for a setting, as far as looking at the
+// group tells.
+func (g *Group) missing(s setting, refused map[string]string) string {
+	dir := g.dirOf(s)
+	switch {
+	case s.unified && dir != g.V2:
+		return "it is a file of cgroup version 2, which has no " + v2Name(s.controller) + " controller here"
+	case dir == "" && (refused[s.controller] != "" || s.controller == core):
+		return cmp.Or(refused[s.controller], "there is no cgroup version 2 here")
+	case s.file == "":
+		return "cgroup version 2 has no such limit"
+	}
+	return ""
+}
+
+// obstacle is what would be in the way of a setting, without writing it.
+func (g *Group) obstacle(s setting, refused map[string]string) string {
+	if why := g.missing(s, refused); why != "" {
+		return why
+	}
+	path := filepath.Join(g.dirOf(s), s.file)
+	switch err := unix.Faccessat(unix.AT_FDCWD, path, unix.W_OK, unix.AT_EACCESS); err {
+	case unix.EACCES, unix.EPERM, unix.EROFS:
+		return "this account may not write " + path
+	}
+	return "" // a file that is not there can have another name: writing shows it
+}
+
+func (g *Group) dirOf(s setting) string {
+	if s.controller == core {
+		return g.V2
+	}
+	return g.Control[s.controller]
 }
 
 func noFile(s setting) string {

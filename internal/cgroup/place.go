@@ -203,6 +203,8 @@ func (f Facts) refusal(p place, err error) string {
 		return "the control groups are read-only here, as in a container; start the outer container with --privileged"
 	case f.UID == 0 || !errors.Is(err, fs.ErrPermission):
 		return fmt.Sprintf("cannot make a control group: %v", err)
+	case f.Mode == V2 && f.NoScope != "":
+		return f.NoScope
 	case f.Mode == V2:
 		return "this account has no delegated cgroup in this session; start berth with \"systemd-run --user --scope berth ...\""
 	default:

@@ -5,12 +5,14 @@ import (
 	"errors"
 	"fmt"
 	"io"
-	"net"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strconv"
 	"strings"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 const (
@@ -31,7 +33,7 @@ func (e *busError) Error() string { return "systemd: " + e.text }
 
 // bus is a connection to one systemd.
 type bus struct {
-	conn    net.Conn
+	conn    *os.File
 	in      *bufio.Reader
 	serial  uint32
 	private bool // without a bus in between
@@ -67,11 +69,11 @@ func outerUID() int {
 	return os.Geteuid()
 }
 
-// connect finds systemd.
+// connect finds systemd. Its error is that of a socket which is there, if any is.
 func connect(sockets []string) (*bus, error) {
-	var first error
+	var told error
 	for _, path := range sockets {
-		conn, err := net.DialTimeout("unix", path, patience)
+		conn, err := dial(path)
 		if err == nil {
 			b := &bus{conn: conn, in: bufio.NewReader(conn), private: strings.HasSuffix(path, "/private")}
 			if err = b.greet(); err == nil {
@@ -79,11 +81,33 @@ func connect(sockets []string) (*bus, error) {
 			}
 			conn.Close()
 		}
-		if first == nil {
-			first = err
+		if told == nil || errors.Is(told, fs.ErrNotExist) && !errors.Is(err, fs.ErrNotExist) {
+			told = err
 		}
 	}
-	return nil, fmt.Errorf("cannot reach systemd: %w", first)
+	return nil, fmt.Errorf("cannot reach systemd: %w", told)
+}
+
+// dial connects to a socket. (Package net would cost every start of a command
+// that can come here, whether it does or not.)
+func dial(path string) (*os.File, error) {
+	s, err := unix.Socket(unix.AF_UNIX, unix.SOCK_STREAM|unix.SOCK_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("socket", err)
+	}
+	bound := unix.NsecToTimeval(patience.Nanoseconds())
+	unix.SetsockoptTimeval(s, unix.SOL_SOCKET, unix.SO_SNDTIMEO, &bound) // of connect, too
+	for {
+		if err = unix.Connect(s, &unix.SockaddrUnix{Name: path}); err != unix.EINTR {
+			break
+		}
+	}
+	if err != nil {
+		unix.Close(s)
+		return nil, &fs.PathError{Op: "connect to", Path: path, Err: err}
+	}
+	unix.SetNonblock(s, true)
+	return os.NewFile(uintptr(s), path), nil
 }
 
 func (b *bus) close() { b.conn.Close() }

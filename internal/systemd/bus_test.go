@@ -3,6 +3,7 @@ package systemd
 import (
 	"bufio"
 	"errors"
+	"io/fs"
 	"net"
 	"os"
 	"os/exec"
@@ -76,7 +77,7 @@ func (f *fake) serve(l net.Listener) {
 			f.conn.Write([]byte("OK 0123\r\n"))
 		}
 	}
-	b := &bus{conn: f.conn, in: f.in}
+	b := &bus{in: f.in}
 	for serial := uint32(1); ; serial++ {
 		m, err := b.receive()
 		if err != nil {
@@ -167,6 +168,44 @@ func TestStart(t *testing.T) {
 		if text := errorText(err); text != c.want || !slices.Equal(f.calls, c.calls) {
 			t.Errorf("%+v: %q after %q", c, text, f.calls)
 		}
+	}
+}
+
+// TestConnectTellsOfWhatIsThere: a socket that nobody listens on says more than
+// one that is not there, wherever it stands in the list.
+func TestConnectTellsOfWhatIsThere(t *testing.T) {
+	dead := filepath.Join(t.TempDir(), "bus")
+	l, err := net.ListenUnix("unix", &net.UnixAddr{Name: dead})
+	if err != nil {
+		t.Fatal(err)
+	}
+	l.SetUnlinkOnClose(false)
+	l.Close()
+	for _, list := range [][]string{{"/not/there", dead}, {dead, "/not/there"}} {
+		_, err := connect(list)
+		if want := "cannot reach systemd: connect to " + dead + ": connection refused"; err == nil || err.Error() != want {
+			t.Errorf("%v: %v, want %s", list, err, want)
+		}
+	}
+	if _, err := connect([]string{"/not/there", "/nor/here"}); !errors.Is(err, fs.ErrNotExist) {
+		t.Errorf("nothing there: %v", err)
+	}
+}
+
+// TestEncloseLooks: a systemd that says it has moved a process is not believed.
+func TestEncloseLooks(t *testing.T) {
+	path := filepath.Join(t.TempDir(), "systemd", "private")
+	os.Mkdir(filepath.Dir(path), 0o755)
+	l, err := net.Listen("unix", path)
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer l.Close()
+	f := fake{t: t, result: "done"}
+	go f.serve(l)
+	_, err = enclose([]string{path}, "user.slice", "berth-1", os.Getpid())
+	if err == nil || !strings.Contains(err.Error(), "systemd has") {
+		t.Errorf("%v", err)
 	}
 }
 

@@ -14,6 +14,7 @@
 //
 // The call goes over D-Bus, of which this package speaks what it takes: one
 // connection, some calls, one signal. The library for it would cost every start
-// of berth that imports it. Only whoever is asked for it (--systemd-cgroup)
-// comes here.
+// of berth that imports it. Only who is asked for it (berth oci
+// --systemd-cgroup) or has no other way to limits comes here (see package
+// session: there the scope is made around a process that runs already).
 package systemd

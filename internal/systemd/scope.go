@@ -94,6 +94,40 @@ func update(sockets []string, unit string, l cgroup.Limits, f cgroup.Facts) erro
 	return nil
 }
 
+// Enclose has systemd make a scope around a process that runs, and returns the
+// path of its group. An account may do with the group what it likes; it goes
+// when nothing runs in it any more.
+func Enclose(slice, unit string, pid int) (group string, err error) {
+	return enclose(sockets(), slice, unit, pid)
+}
+
+func enclose(sockets []string, slice, unit string, pid int) (string, error) {
+	unit, slice, err := names(slice, "", unit)
+	if err != nil {
+		return "", err
+	}
+	b, err := connect(sockets)
+	if err != nil {
+		return "", err
+	}
+	defer b.close()
+	err = b.start(unit, []property{
+		{"Description", "berth container " + unit},
+		{"Slice", slice},
+		{"Delegate", true},
+		{"CollectMode", "inactive-or-failed"}, // nothing of it stays
+		{"PIDs", []uint32{uint32(pid)}},
+	})
+	if err != nil {
+		return "", fmt.Errorf("cannot start the scope %s: %w", unit, err)
+	}
+	group, err := groupOf(pid)
+	if err == nil && !strings.HasSuffix(group, "/"+unit) {
+		err = fmt.Errorf("systemd has not moved process %d into the scope %s: it is in %s", pid, unit, group)
+	}
+	return group, err
+}
+
 // start starts a scope and waits until it is there. A failed one of the same
 // name, left over, is cleared away first.
 func (b *bus) start(unit string, list []property) error {
