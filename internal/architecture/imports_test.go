@@ -67,6 +67,7 @@ var rooms = map[string][]string{
 		"internal/listeners", // who holds a port
 		"internal/site",      // what the machine's administrator has decided
 		"internal/resources", // limits and use, between Docker's words and the control groups
+		"internal/logind",    // where an account's containers get their limits and how long they last
 		"internal/shim", "internal/runtime", "internal/nsinit",
 		"internal/spec", "internal/seccomp", "internal/lsm", "internal/layer", "internal/store", "internal/cgroup",
 		"internal/registry/ref", "internal/registry/platform", // not registry: that links net/http
@@ -107,7 +108,8 @@ var rooms = map[string][]string{
 	"internal/registry/platform": {},
 	"internal/cgroup":            {"internal/sys"},
 	"internal/lsm":               {},
-	"internal/systemd":           {"internal/cgroup"}, // limits in systemd's words, and the group that it has made
+	"internal/systemd":           {"internal/cgroup"},                                       // limits in systemd's words, and the group that it has made
+	"internal/logind":            {"internal/cgroup", "internal/systemd", "internal/state"}, // state: what has been said once
 	"internal/hello":             {},
 	"internal/health":            {},
 	"internal/logs":              {},

@@ -2,6 +2,7 @@ package cgroup
 
 import (
 	"os"
+	"path"
 	"path/filepath"
 	"slices"
 	"strings"
@@ -196,6 +197,26 @@ func (f Facts) Delegated() bool {
 
 // Controllers names the controllers that limits need.
 func (l Limits) Controllers() []string { return l.controllers() }
+
+// NoGroup says why a container of this account has no control group, with the
+// remedy.
+func (f Facts) NoGroup() string {
+	switch {
+	case f.Mode == None:
+		return "no control groups are mounted at " + f.root
+	case f.UID == 0:
+		return "none could be made when it started"
+	}
+	return f.refusal(place{}, unix.EACCES)
+}
+
+// WhyNotBelow is WhyNot for groups below one of version 2 that is the account's.
+func (f Facts) WhyNotBelow(group, controller string) string {
+	if slices.Contains(words(filepath.Join(f.v2.mount, path.Clean("/"+group), "cgroup.controllers")), v2Name(controller)) {
+		return ""
+	}
+	return f.missing(controller)
+}
 
 // HasSwap reports whether swap is counted.
 func (f Facts) HasSwap() bool {

@@ -12,6 +12,12 @@ import (
 // ErrNoFreezer says that a group cannot be frozen.
 var ErrNoFreezer = errors.New("the container has no control group that can be frozen")
 
+// Freezable reports whether there is a file that freezes the group.
+func (g *Group) Freezable() bool {
+	file, _, _ := g.freezer()
+	return file != ""
+}
+
 // Freeze holds all processes of the container still, and returns when they
 // are. Whoever freezes must see to it that [Group.Thaw] is called, whatever
 // happens.

@@ -288,7 +288,7 @@ func (g *Group) Update(l Limits, f Facts) ([]string, error) {
 	if len(g.Dirs) == 0 {
 		refused := map[string]string{}
 		for _, c := range l.controllers() {
-			refused[c] = "the container has no control group, as none could be made when it started"
+			refused[c] = "the container has no control group: " + f.NoGroup()
 		}
 		return g.limit(l, f, refused)
 	}

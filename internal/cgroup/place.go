@@ -206,7 +206,7 @@ func (f Facts) refusal(p place, err error) string {
 	case f.Mode == V2 && f.NoScope != "":
 		return f.NoScope
 	case f.Mode == V2:
-		return "this account has no delegated cgroup in this session; start berth with \"systemd-run --user --scope berth ...\""
+		return "this account has no delegated cgroup in this session; a container that is started with a limit (such as --pids-limit 5000) gets one from the account's systemd, if that runs"
 	default:
 		return "cgroup version 1 is delegated to nobody but root; start the machine with systemd.unified_cgroup_hierarchy=1"
 	}

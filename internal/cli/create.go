@@ -47,7 +47,7 @@ type creation struct {
 	container            *opts.Container
 	name, cidfile        string
 	platform, pullPolicy string
-	quiet                bool
+	quiet, strict        bool
 }
 
 func (a *app) createFlags(f *pflag.FlagSet) *creation {
@@ -59,6 +59,7 @@ func (a *app) createFlags(f *pflag.FlagSet) *creation {
 	f.StringVar(&o.platform, "platform", "", "Set platform if server is multi-platform capable")
 	f.StringVar(&o.pullPolicy, "pull", "missing", `Pull image before creating ("always", "missing", "never")`)
 	f.BoolVarP(&o.quiet, "quiet", "q", false, "Suppress the pull output")
+	f.BoolVar(&o.strict, "strict-limits", false, "Refuse to start without all limits that were asked for")
 	f.Bool("help", false, "Print usage")
 	return o
 }
@@ -88,7 +89,7 @@ func (o *creation) prepare(a *app, c *cobra.Command, args []string) (*cidFile, e
 	req.HostConfig.ContainerIDFile = o.cidfile
 	opt := engine.CreateOptions{
 		Name: o.name, Config: req.Config, HostConfig: req.HostConfig, Platform: o.platform,
-		Pull: o.pullPolicy, PullQuiet: o.quiet, Progress: a.createProgress(args[0], o.pullPolicy, o.quiet),
+		Pull: o.pullPolicy, PullQuiet: o.quiet, StrictLimits: o.strict, Progress: a.createProgress(args[0], o.pullPolicy, o.quiet),
 	}
 	return cid, opt, nil
 }

@@ -34,6 +34,8 @@ type Config struct {
 	Storage string
 	// KeepBlobs keeps the packed layers of what is pulled, too.
 	KeepBlobs bool
+	// StrictLimits refuses containers whose limits cannot be had.
+	StrictLimits bool
 	// DataRoot is where everything is kept; empty chooses the account's own.
 	DataRoot string
 	// LocalRoot is where what belongs to this machine is kept if the data root
@@ -198,6 +200,8 @@ func (c *Config) set(key string, raw json.RawMessage) error {
 		c.Storage = s
 	case "keep-blobs":
 		return decodeValue(&c.KeepBlobs, key, raw, "true or false")
+	case "strict-limits":
+		return decodeValue(&c.StrictLimits, key, raw, "true or false")
 	case "data-root":
 		return setFolder(&c.DataRoot, key, raw)
 	case "local-root":
@@ -205,7 +209,7 @@ func (c *Config) set(key string, raw json.RawMessage) error {
 	case "runtimes":
 		return setRuntimes(&c.Runtimes, key, raw)
 	default:
-		return fmt.Errorf("unknown key %q (known: registry-mirrors, mirrors, insecure-registries, proxies, storage, keep-blobs, data-root, local-root, runtimes, name-pattern, shm-size, mounts, limits, image-stores, publish)", key)
+		return fmt.Errorf("unknown key %q (known: registry-mirrors, mirrors, insecure-registries, proxies, storage, keep-blobs, strict-limits, data-root, local-root, runtimes, name-pattern, shm-size, mounts, limits, image-stores, publish)", key)
 	}
 	return nil
 }

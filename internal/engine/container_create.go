@@ -89,7 +89,7 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 	r := &record{
 		V: 1, ID: roster.NewID(), Name: name, Created: time.Now().UTC(), Image: opt.Config.Image,
 		ImageID: img.ID, Layers: img.Layers, Platform: img.Platform().String(),
-		IDs: ids, Run: opt.run, Config: &cfg, HostConfig: &hc,
+		IDs: ids, Run: opt.run, StrictLimits: opt.StrictLimits, Config: &cfg, HostConfig: &hc,
 	}
 	e.nameHost(r)
 	return r, warnings, nil

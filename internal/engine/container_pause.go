@@ -5,6 +5,7 @@ import (
 	"errors"
 	"fmt"
 
+	"berth/internal/cgroup"
 	"berth/internal/shim"
 )
 
@@ -50,6 +51,9 @@ func (e *Engine) freeze(ctx context.Context, ref, what string, check func(id str
 	if err := check(id, st); err != nil {
 		return err
 	}
+	if why := e.noFreezer(id); what == "pause" && why != "" {
+		return fmt.Errorf("cannot pause container %s: it has no control group that can be frozen: %s", id, why)
+	}
 	c, err := e.dial(id)
 	if err != nil {
 		return err
@@ -62,6 +66,19 @@ func (e *Engine) freeze(ctx context.Context, ref, what string, check func(id str
 		return fmt.Errorf("cannot %s container %s: %w", what, id, err)
 	}
 	return nil // the shim tells the journal: it may do this by itself, too
+}
+
+// noFreezer says why a running container cannot be paused, if so.
+func (e *Engine) noFreezer(id string) string {
+	b, err := e.bundle(id)
+	if err != nil || b.Other != nil || b.Group != nil && b.Group.Freezable() {
+		return "" // the shim will say what is wrong
+	}
+	facts, err := cgroup.Detect()
+	if err != nil {
+		return err.Error()
+	}
+	return facts.NoGroup()
 }
 
 func restarting(id string) error {

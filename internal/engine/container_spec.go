@@ -15,6 +15,7 @@ import (
 	"berth/internal/cgroup"
 	"berth/internal/host"
 	"berth/internal/layer"
+	"berth/internal/logind"
 	"berth/internal/resources"
 	"berth/internal/spec"
 	"berth/internal/state"
@@ -236,17 +237,25 @@ func hostDevices() ([]specs.LinuxDevice, error) {
 	return out, err
 }
 
-// prepareGroup makes the container's cgroup and writes its limits.
-func (e *Engine) prepareGroup(r *record) (*cgroup.Group, []string, error) {
-	facts, err := cgroup.Detect()
-	if err != nil {
-		return nil, nil, err
-	}
+// prepareGroup makes the container's cgroup and writes its limits. Who starts a
+// container that is to stay hears if it will not outlive the logind.
+func (e *Engine) prepareGroup(r *record, shim int, stays bool) (*cgroup.Group, []string, error) {
 	limits, err := resources.Limits(r.HostConfig)
 	if err != nil {
 		return nil, nil, &Error{Kind: ErrInvalid, Text: err.Error()}
 	}
-	return cgroup.Prepare(r.ID, r.HostConfig.CgroupParent, limits, facts)
+	g, in, warnings, err := logind.Place(logind.Request{
+		ID: r.ID, Parent: r.HostConfig.CgroupParent, Limits: limits, Refuse: r.StrictLimits || e.config.StrictLimits, Shim: shim,
+	})
+	if err != nil {
+		return nil, nil, err
+	}
+	if stays {
+		if w := logind.Once(e.dir, in.Ends()); w != "" {
+			warnings = append(warnings, w)
+		}
+	}
+	return g, append(warnings, resources.OOMScore(r.HostConfig)...), nil
 }
 
 // guardDevices confines a container that could lift nodev by mounting anew

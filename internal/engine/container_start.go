@@ -129,7 +129,7 @@ func (e *Engine) launch(r *record, opt StartOptions, sh **shim.Conn) error {
 	if err := e.portsFree(r); err != nil {
 		return err
 	}
-	plan, b, err := e.plan(r, opt)
+	plan, b, err := e.plan(r, opt, (*sh).Pid)
 	if err != nil {
 		return err
 	}
@@ -141,7 +141,7 @@ func (e *Engine) launch(r *record, opt StartOptions, sh **shim.Conn) error {
 		why := unix.Errno(f.Errno).Error()
 		if *sh, err = e.withoutOverlay(r); err == nil {
 			opt.warn([]string{e.copyNote("the kernel refuses overlay here (" + why + ")")})
-			if plan, b, err = e.plan(r, opt); err == nil {
+			if plan, b, err = e.plan(r, opt, (*sh).Pid); err == nil {
 				_, err = (*sh).Launch(plan)
 				closeFiles(plan.UserNS)
 			}
@@ -165,7 +165,7 @@ func (b *bundle) args() []string {
 
 // plan turns a record into what the shim carries out, and writes the files
 // that are bound into the container.
-func (e *Engine) plan(r *record, opt StartOptions) (*shim.Plan, *bundle, error) {
+func (e *Engine) plan(r *record, opt StartOptions, shimPid int) (*shim.Plan, *bundle, error) {
 	in, err := e.specInput(r)
 	if err != nil {
 		return nil, nil, err
@@ -177,7 +177,7 @@ func (e *Engine) plan(r *record, opt StartOptions) (*shim.Plan, *bundle, error) 
 	}
 	in.Host.IDs = space.ids
 	wait := space.open()
-	group, warnings, err := e.prepareGroup(r)
+	group, warnings, err := e.prepareGroup(r, shimPid, !opt.Attach)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -305,7 +305,9 @@ func (e *Engine) launchShim() (*shim.Conn, error) {
 		var ws unix.WaitStatus
 		unix.Wait4(pid, &ws, 0, nil)
 	}()
-	return shim.NewConn(pair[0]), nil
+	c := shim.NewConn(pair[0])
+	c.Pid = pid
+	return c, nil
 }
 
 // shimProgram returns the path of the program for the shim: sealed against

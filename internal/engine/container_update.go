@@ -15,10 +15,18 @@ import (
 	"berth/internal/state"
 )
 
+// UpdateOptions is what changes. With StrictLimits nothing does if a limit cannot
+// be had, else that is a warning.
+type UpdateOptions struct {
+	container.UpdateConfig
+	StrictLimits bool
+}
+
 // ContainerUpdate changes what a container may use and when it is started
 // again, at once if it runs. What is zero in u stays as it is. It returns
 // warnings about limits that cannot be had.
-func (e *Engine) ContainerUpdate(ctx context.Context, ref string, u container.UpdateConfig) ([]string, error) {
+func (e *Engine) ContainerUpdate(ctx context.Context, ref string, opt UpdateOptions) ([]string, error) {
+	u := opt.UpdateConfig
 	id, err := e.find(ref)
 	if err != nil {
 		return nil, err
@@ -41,7 +49,7 @@ func (e *Engine) ContainerUpdate(ctx context.Context, ref string, u container.Up
 	}
 	var warnings []string
 	if active(st) {
-		if warnings, err = e.updateRunning(ctx, tx, r, &hc, u); err != nil {
+		if warnings, err = e.updateRunning(ctx, tx, r, &hc, opt); err != nil {
 			return nil, fmt.Errorf("Cannot update container %s: %w", id, err)
 		}
 	}
@@ -54,7 +62,7 @@ func (e *Engine) ContainerUpdate(ctx context.Context, ref string, u container.Up
 }
 
 // updateRunning writes the limits that change and tells the shim.
-func (e *Engine) updateRunning(ctx context.Context, _ *state.Tx, r *record, hc *container.HostConfig, u container.UpdateConfig) ([]string, error) {
+func (e *Engine) updateRunning(ctx context.Context, _ *state.Tx, r *record, hc *container.HostConfig, opt UpdateOptions) ([]string, error) {
 	b, err := e.bundle(r.ID)
 	if err != nil {
 		return nil, fmt.Errorf("cannot tell how it was started: %w", err)
@@ -66,7 +74,8 @@ func (e *Engine) updateRunning(ctx context.Context, _ *state.Tx, r *record, hc *
 	if b.Group == nil {
 		b.Group = &cgroup.Group{}
 	}
-	limits, err := resources.Changed(hc, u)
+	facts.Refuse = opt.StrictLimits || r.StrictLimits || e.config.StrictLimits
+	limits, err := resources.Changed(hc, opt.UpdateConfig)
 	if err != nil {
 		return nil, err
 	}
@@ -79,7 +88,7 @@ func (e *Engine) updateRunning(ctx context.Context, _ *state.Tx, r *record, hc *
 		return nil, err
 	}
 	req := &shim.Request{Kind: "update", Cgroup: b.Group}
-	if u.RestartPolicy.Name != "" {
+	if opt.RestartPolicy.Name != "" {
 		req.Restart = restartPolicy(hc)
 	}
 	c, err := e.dial(r.ID)

@@ -18,6 +18,7 @@ import (
 	"berth/internal/cgroup"
 	"berth/internal/config"
 	"berth/internal/disk"
+	"berth/internal/logind"
 	"berth/internal/logs/logopt"
 	"berth/internal/version"
 	"berth/internal/volume"
@@ -91,7 +92,8 @@ func (e *Engine) limitInfo(in *system.Info) error {
 	}
 	in.CgroupVersion = f.Version()
 	in.CgroupDriver = "none"
-	memory, cpu, pids, cpuset := f.WhyNot("memory"), f.WhyNot("cpu"), f.WhyNot("pids"), f.WhyNot("cpuset")
+	why := func(controller string) string { return logind.WhyNot(f, controller) }
+	memory, cpu, pids, cpuset := why("memory"), why("cpu"), why("pids"), why("cpuset")
 	in.MemoryLimit = memory == ""
 	in.SwapLimit = in.MemoryLimit && f.HasSwap()
 	in.OomKillDisable = in.MemoryLimit && f.Mode != cgroup.V2

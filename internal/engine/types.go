@@ -22,6 +22,8 @@ type CreateOptions struct {
 	Pull       string // missing (default), always, never
 	PullQuiet  bool
 	Progress   images.Progress // hears of the pull; nil is silent
+	// StrictLimits refuses every start at which a limit cannot be had.
+	StrictLimits bool
 
 	run bool // the caller goes on to start it
 }

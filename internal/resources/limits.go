@@ -3,6 +3,9 @@ package resources
 import (
 	"errors"
 	"fmt"
+	"os"
+	"strconv"
+	"strings"
 
 	"github.com/moby/moby/api/types/blkiodev"
 	"github.com/moby/moby/api/types/container"
@@ -131,4 +134,34 @@ func Changed(hc *container.HostConfig, u container.UpdateConfig) (cgroup.Limits,
 		}
 	}
 	return l, err
+}
+
+// OOMScore warns of a score that cannot be had. What an account may set is not
+// for everybody to read, but to try: the calling process gets the score and its
+// own back (proc_pid_oom_score_adj(5)).
+func OOMScore(hc *container.HostConfig) []string {
+	const file = "/proc/self/oom_score_adj"
+	own, err := os.ReadFile(file)
+	if err != nil || hc.OomScoreAdj == 0 {
+		return nil
+	}
+	if now, err := strconv.Atoi(strings.TrimSpace(string(own))); err != nil || hc.OomScoreAdj >= now {
+		return nil // a higher one is everybody's
+	}
+	if try(file, strconv.Itoa(hc.OomScoreAdj)) == nil {
+		_ = try(file, string(own))
+		return nil
+	}
+	return []string{"--oom-score-adj has no effect: a score below the caller's own (" + strings.TrimSpace(string(own)) + ") takes CAP_SYS_RESOURCE, which only root has"}
+}
+
+// try writes to a file of the kernel's.
+func try(path, value string) error {
+	f, err := os.OpenFile(path, os.O_WRONLY, 0)
+	if err != nil {
+		return err
+	}
+	defer f.Close()
+	_, err = f.WriteString(value)
+	return err
 }

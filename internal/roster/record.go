@@ -17,22 +17,24 @@ import (
 // Record is config.json in a container's folder: the request as it was made,
 // completed from the image. It changes only by a rename or an update.
 type Record struct {
-	V          int                    `json:"v"`
-	ID         string                 `json:"id"`
-	Name       string                 `json:"name"`
-	Created    time.Time              `json:"created"`
-	Image      string                 `json:"image"` // as asked for
-	ImageID    string                 `json:"imageID"`
-	Layers     []string               `json:"layers"`        // diff IDs, bottom first
-	Driver     string                 `json:"driver"`        // overlay or copy
-	IDs        string                 `json:"ids,omitempty"` // Ranges: an account's, with more ids than its own
-	Platform   string                 `json:"platform"`
-	Run        bool                   `json:"run,omitempty"` // made to be started at once
-	Mounts     []container.MountPoint `json:"mounts"`
-	Anonymous  []string               `json:"anonymousVolumes,omitempty"`
-	Fill       []string               `json:"fillVolumes,omitempty"` // when empty, from the image
-	Config     *container.Config      `json:"config"`
-	HostConfig *container.HostConfig  `json:"hostConfig"`
+	V         int                    `json:"v"`
+	ID        string                 `json:"id"`
+	Name      string                 `json:"name"`
+	Created   time.Time              `json:"created"`
+	Image     string                 `json:"image"` // as asked for
+	ImageID   string                 `json:"imageID"`
+	Layers    []string               `json:"layers"`        // diff IDs, bottom first
+	Driver    string                 `json:"driver"`        // overlay or copy
+	IDs       string                 `json:"ids,omitempty"` // Ranges: an account's, with more ids than its own
+	Platform  string                 `json:"platform"`
+	Run       bool                   `json:"run,omitempty"` // made to be started at once
+	Mounts    []container.MountPoint `json:"mounts"`
+	Anonymous []string               `json:"anonymousVolumes,omitempty"`
+	Fill      []string               `json:"fillVolumes,omitempty"` // when empty, from the image
+	Config    *container.Config      `json:"config"`
+	// StrictLimits refuses a start without all of its limits.
+	StrictLimits bool                  `json:"strictLimits,omitempty"`
+	HostConfig   *container.HostConfig `json:"hostConfig"`
 }
 
 // Ranges in Record.IDs says that the container has the ids of /etc/subuid and

@@ -100,6 +100,8 @@ type Conn struct {
 	mu   sync.Mutex
 	w    []byte
 	late []byte // see spill
+	// Pid is the shim at the other end, for who has started it.
+	Pid int
 }
 
 // NewConn takes over a socket.

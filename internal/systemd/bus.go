@@ -88,6 +88,16 @@ func connect(sockets []string) (*bus, error) {
 	return nil, fmt.Errorf("cannot reach systemd: %w", told)
 }
 
+// Reachable reports whether there is a socket of systemd's for this account.
+func Reachable() bool {
+	for _, path := range sockets() {
+		if _, err := os.Stat(path); err == nil {
+			return true
+		}
+	}
+	return false
+}
+
 // dial connects to a socket. (Package net would cost every start of a command
 // that can come here, whether it does or not.)
 func dial(path string) (*os.File, error) {

@@ -16,5 +16,5 @@
 // connection, some calls, one signal. The library for it would cost every start
 // of berth that imports it. Only who is asked for it (berth oci
 // --systemd-cgroup) or has no other way to limits comes here (see package
-// session: there the scope is made around a process that runs already).
+// logind: there the scope is made around a process that runs already).
 package systemd
