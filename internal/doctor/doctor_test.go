@@ -202,9 +202,9 @@ func TestOverlay(t *testing.T) {
 
 func TestSurroundings(t *testing.T) {
 	p := on(t, nil)
-	p.own = trial{Steps: map[string]syscall.Errno{stepProc: unix.EPERM, stepSysfs: unix.EPERM, stepMqueue: unix.ENODEV}}
+	p.own = trial{Steps: map[string]syscall.Errno{stepProc: unix.EPERM, stepSysfs: unix.EPERM, stepHostname: unix.EPERM, stepMqueue: unix.ENODEV}}
 	f := p.surroundings()
-	if len(f) != 3 || f[0].Status != Warning || f[1].Status != Warning || f[2].Status != Failure {
+	if len(f) != 4 || f[0].Status != Warning || f[1].Status != Warning || f[2].Status != Warning || f[3].Status != Failure {
 		t.Errorf("%v", f)
 	}
 	p.own.Refused = unix.EPERM

@@ -87,7 +87,7 @@ func (p *patient) namespaces() []Finding {
 
 // judgeRoot is about root's own containers, which need no user namespace.
 func judgeRoot(t trial) Finding {
-	const fix = "start the container around this one with --privileged, or run berth as an ordinary account in it"
+	const fix = "start the container around this one with --privileged, or run berth in it as an ordinary account: setpriv --reuid 1000 --regid 1000 --clear-groups"
 	switch {
 	case t.Broken != "":
 		return failure(t.Broken, "nothing can be said about namespaces", "")
@@ -196,6 +196,10 @@ func (p *patient) surroundings() []Finding {
 	if t.Steps[stepSysfs] != 0 {
 		out = append(out, warning(fmt.Sprintf("a /sys of its own is refused to a container (%v)", t.Steps[stepSysfs]),
 			"containers get the surrounding /sys, and see its network devices", fix))
+	}
+	if t.Steps[stepHostname] != 0 {
+		out = append(out, warning(fmt.Sprintf("a filter forbids sethostname(2) (%v)", t.Steps[stepHostname]), "containers have the host name that is around them",
+			"start the surrounding container with --privileged or --security-opt seccomp=unconfined"))
 	}
 	if no := t.refused(stepDevpts, stepMqueue); len(no) > 0 {
 		out = append(out, failure(fmt.Sprintf("the kernel gives no %s (%v)", and(no), t.Steps[no[0]]), "containers cannot be started", "a kernel with "+strings.ToUpper(and(no))))

@@ -45,8 +45,8 @@ type trial struct {
 	Broken string `json:"broken,omitempty"`
 }
 
-// The steps inside, in their order. The first three are those that machines
-// which let a namespace be made, and take its rights away, refuse.
+// The steps inside. The first two are those that machines which let a namespace
+// be made, and take its rights away, refuse.
 const (
 	stepPrivate  = "private"  // mounts of our own
 	stepTmpfs    = "tmpfs"    // a file system in memory
@@ -141,9 +141,10 @@ func clone(ctx context.Context, user bool, flags uintptr, dir string) trial {
 	cmd.Stdout = &out
 	err := cmd.Run()
 	var errno syscall.Errno
+	var start *os.PathError
 	var t trial
 	switch {
-	case errors.As(err, &errno):
+	case errors.As(err, &start) && start.Op == "fork/exec" && errors.As(err, &errno):
 		return trial{Refused: errno}
 	case err != nil:
 		return trial{Broken: fmt.Sprintf("the trial did not end well: %v", err)}
@@ -251,7 +252,7 @@ func newFileSystem(kind string) error {
 
 // crippled is the error of a namespace that was given without its rights.
 func (t trial) crippled() syscall.Errno {
-	for _, s := range []string{stepPrivate, stepTmpfs, stepHostname} {
+	for _, s := range []string{stepPrivate, stepTmpfs} {
 		if e := t.Steps[s]; e != 0 {
 			return e
 		}

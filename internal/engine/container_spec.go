@@ -153,6 +153,8 @@ func (e *Engine) specHost() spec.Host {
 	h.LastCap, _ = e.host.LastCap()
 	if !e.host.Rootless {
 		h.Bounding = e.host.Bounding()
+	} else {
+		h.ProcCovered, h.SysCovered = e.host.Covered()
 	}
 	h.NoFile = e.host.NoFile()
 	if _, err := os.Stat("/dev/mqueue"); err != nil {

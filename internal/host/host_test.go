@@ -148,6 +148,28 @@ func TestExplainUserns(t *testing.T) {
 	}
 }
 
+// TestRootError: what root is told names the right that it lacks and the way out.
+func TestRootError(t *testing.T) {
+	err := rootError(unix.EPERM)
+	if !errors.Is(err, unix.EPERM) || !strings.Contains(err.Error(), "CAP_SYS_ADMIN") || !strings.Contains(err.Error(), "setpriv") || strings.Contains(err.Error(), "\n") {
+		t.Error(err)
+	}
+}
+
+// TestCovered: folders that nothing is mounted on are not covered, and what
+// something is mounted on is seen.
+func TestCovered(t *testing.T) {
+	root := t.TempDir()
+	put(t, filepath.Join(root, "proc/kcore"), "")
+	put(t, filepath.Join(root, "sys/firmware/x"), "")
+	if proc, sys := covered(root); proc || sys {
+		t.Errorf("plain folders: %t, %t", proc, sys)
+	}
+	if !isMount("/proc") || isMount(root) || isMount(root+"/none") {
+		t.Error("a mount is not told from a folder")
+	}
+}
+
 func TestNodes(t *testing.T) {
 	null, err := Nodes("/dev/null")
 	if err != nil || len(null) != 1 || null[0] != (Node{Path: "/dev/null", Type: "c", Major: 1, Minor: 3}) {

@@ -45,7 +45,17 @@ func ExplainUserns(err error) error {
 	if err == nil {
 		return nil
 	}
+	if os.Geteuid() == 0 {
+		return rootError(err)
+	}
 	return usernsError(err, FindLock("/", Executable(), err))
+}
+
+// rootError is for root, who needs no user namespace but the right to make the
+// others: in a container of another engine it mostly has none (CAP_SYS_ADMIN).
+func rootError(err error) error {
+	return fmt.Errorf("cannot make the namespaces of a container (%w): root has not the right here (CAP_SYS_ADMIN); start the container around this one with --privileged, "+
+		"or run berth in it as an ordinary account, as with: setpriv --reuid 1000 --regid 1000 --clear-groups berth ... ('berth doctor' tells more)", err)
 }
 
 // Executable is the path of the running program, links followed, for commands

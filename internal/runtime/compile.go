@@ -319,15 +319,26 @@ func idMap(maps []specs.LinuxIDMapping) string {
 	return s
 }
 
+// unnamed lets a container of an account's go without a name of its own where the
+// seccomp filter of a container around berth forbids the call: the namespace is
+// its own, so nothing else can.
+func (st *start) unnamed() {
+	if st.bundle == nil && st.ns.rootless() {
+		st.allow(0, unix.EPERM)
+	}
+}
+
 // kernelSettings are those of the new namespaces.
 func (st *start) kernelSettings() {
 	s := st.Spec
 	if st.ns.own(unix.CLONE_NEWUTS) || st.ns.join[specs.UTSNamespace] != "" {
 		if s.Hostname != "" {
 			st.do("set the host name", "sethostname", nsinit.Str(s.Hostname), nsinit.Int(len(s.Hostname)))
+			st.unnamed()
 		}
 		if s.Domainname != "" {
 			st.do("set the domain name", "setdomainname", nsinit.Str(s.Domainname), nsinit.Int(len(s.Domainname)))
+			st.unnamed()
 		}
 	}
 	if st.ns.own(unix.CLONE_NEWNET) {

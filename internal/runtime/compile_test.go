@@ -257,3 +257,29 @@ func TestHostNodesAreSafe(t *testing.T) {
 		}
 	}
 }
+
+// TestNoNameOfItsOwn: only a container of an account's may go without.
+func TestNoNameOfItsOwn(t *testing.T) {
+	for _, rootless := range []bool{false, true} {
+		s := sample()
+		s.Hostname = "there"
+		s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UTSNamespace})
+		if rootless {
+			s.Linux.Namespaces = append(s.Linux.Namespaces, specs.LinuxNamespace{Type: specs.UserNamespace})
+			s.Linux.UIDMappings = []specs.LinuxIDMapping{{ContainerID: 0, HostID: 5, Size: 1}}
+			s.Linux.GIDMappings = s.Linux.UIDMappings
+		}
+		found := false
+		for _, op := range compile(t, s, overlay).Ops {
+			if op.Call == "sethostname" {
+				found = true
+				if got := slices.Equal(op.Allow, []int{int(unix.EPERM)}); got != rootless {
+					t.Errorf("rootless %t: %v is allowed", rootless, op.Allow)
+				}
+			}
+		}
+		if !found {
+			t.Errorf("rootless %t: no host name is set", rootless)
+		}
+	}
+}

@@ -80,7 +80,7 @@ func (b *builder) paths() error {
 	}
 	if readonly == nil {
 		readonly = defaultReadonlyPaths()
-		if b.in.Host.Rootless && hc.PidMode.IsHost() {
+		if b.hostProc() {
 			// The host's own /proc is bound there. A user namespace may
 			// not cut pieces out of it, and root of one owns none of it.
 			readonly = nil

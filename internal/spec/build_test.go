@@ -470,3 +470,45 @@ func BenchmarkBuild(b *testing.B) {
 		}
 	}
 }
+
+// TestCovered: where the container around berth hides parts of /proc or /sys, an
+// account's container has the surrounding one, and that is said. Root mounts its
+// own all the same.
+func TestCovered(t *testing.T) {
+	for _, c := range []struct {
+		base      func() Input
+		proc, sys bool
+		kinds     string // of /proc and /sys
+		says      string
+	}{
+		{rootless, false, false, "proc sysfs", ""},
+		{rootless, true, false, "bind sysfs", "hides parts of /proc,"},
+		{rootless, false, true, "proc bind", "hides parts of /sys,"},
+		{rootless, true, true, "bind bind", "/proc and /sys"},
+		{root, true, true, "proc sysfs", ""},
+	} {
+		in := c.base()
+		in.HostConfig.NetworkMode = "none"
+		in.Host.ProcCovered, in.Host.SysCovered = c.proc, c.sys
+		s, warnings, err := Build(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		kind := map[string]string{}
+		for _, m := range s.Mounts {
+			kind[m.Destination] = m.Type
+		}
+		if got := kind["/proc"] + " " + kind["/sys"]; got != c.kinds {
+			t.Errorf("%+v: %s", c, got)
+		}
+		if said := strings.Join(warnings, " "); c.says == "" && strings.Contains(said, "hides") || !strings.Contains(said, c.says) {
+			t.Errorf("%+v: %q", c, said)
+		}
+		if (len(s.Linux.Sysctl) == 0) != (c.kinds[0] == 'b') {
+			t.Errorf("%+v: sysctls %v", c, s.Linux.Sysctl)
+		}
+		if len(s.Linux.MaskedPaths) == 0 || (len(s.Linux.ReadonlyPaths) == 0) != (c.kinds[0] == 'b') {
+			t.Errorf("%+v: masked %v, read-only %v", c, s.Linux.MaskedPaths, s.Linux.ReadonlyPaths)
+		}
+	}
+}

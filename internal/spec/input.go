@@ -52,6 +52,9 @@ type Host struct {
 	SELinux                          SELinux
 	CPUs                             string // processors that exist ("0-7"); empty is not checked
 	Mems                             string // memory nodes that exist; empty is not checked
+	// ProcCovered and SysCovered: parts of the machine's own are hidden from us
+	// by the container around, so an account cannot mount it anew.
+	ProcCovered, SysCovered bool
 	// Masked are paths to hide beyond the usual ones, such as
 	// /sys/devices/system/cpu/cpu0/thermal_throttle.
 	Masked []string

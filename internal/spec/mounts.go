@@ -118,6 +118,7 @@ func (b *builder) propagation() {
 // defaultMounts are those every container has.
 func (b *builder) defaultMounts() []specs.Mount {
 	out := []specs.Mount{b.proc()}
+	b.warnCovered()
 	out = append(out,
 		specs.Mount{Destination: "/dev", Type: "tmpfs", Source: "tmpfs", Options: []string{"nosuid", "strictatime", "mode=755", "size=65536k"}},
 		specs.Mount{Destination: "/dev/pts", Type: "devpts", Source: "devpts", Options: b.devptsOptions()},
@@ -138,8 +139,30 @@ func (b *builder) defaultMounts() []specs.Mount {
 	return out
 }
 
+// warnCovered says what the container around berth takes away.
+func (b *builder) warnCovered() {
+	h := b.in.Host
+	if !h.Rootless || !h.ProcCovered && !h.SysCovered {
+		return
+	}
+	what, shows := "/proc", "processes"
+	switch {
+	case h.ProcCovered && h.SysCovered:
+		what, shows = "/proc and /sys", "processes and devices"
+	case h.SysCovered:
+		what, shows = "/sys", "devices"
+	}
+	b.warn("The container around berth hides parts of %s, so this container has the same %s and sees the %s around it; 'berth doctor' tells more.", what, what, shows)
+}
+
+// hostProc reports whether the container has the /proc that is around berth: it
+// shares its processes, or may have no other.
+func (b *builder) hostProc() bool {
+	return b.in.Host.Rootless && (b.in.HostConfig.PidMode.IsHost() || b.in.Host.ProcCovered)
+}
+
 func (b *builder) proc() specs.Mount {
-	if b.in.Host.Rootless && b.in.HostConfig.PidMode.IsHost() {
+	if b.hostProc() {
 		// A new proc shows the process namespace, which the host owns: the
 		// kernel gives none to a user namespace.
 		return specs.Mount{Destination: "/proc", Type: "bind", Source: "/proc", Options: []string{"rbind", "nosuid", "noexec", "rprivate"}}
@@ -157,7 +180,7 @@ func (b *builder) devptsOptions() []string {
 
 func (b *builder) sysfs() specs.Mount {
 	hc := b.in.HostConfig
-	if b.in.Host.Rootless && !b.separate(specs.NetworkNamespace) {
+	if b.in.Host.Rootless && (b.in.Host.SysCovered || !b.separate(specs.NetworkNamespace)) {
 		// A new sysfs shows the network namespace, which the host owns.
 		o := []string{"rbind", "nosuid", "noexec", "rprivate"}
 		if !hc.Privileged {

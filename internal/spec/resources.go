@@ -98,10 +98,11 @@ func cpuLimits(r container.Resources) *specs.LinuxCPU {
 }
 
 // sysctls are kernel settings inside the container's namespaces. A network of
-// its own lets every user listen on low ports, and ping.
+// its own lets every user listen on low ports, and ping; not where the /proc that
+// would set it is that of a container around berth, in which it is read-only.
 func (b *builder) sysctls() error {
 	out := make(map[string]string)
-	if b.own[specs.NetworkNamespace] {
+	if b.own[specs.NetworkNamespace] && !(b.in.Host.Rootless && b.in.Host.ProcCovered) {
 		if b.in.Host.Kernel.AtLeast(4, 11) {
 			out["net.ipv4.ip_unprivileged_port_start"] = "0"
 		}
