@@ -23,6 +23,10 @@ linux.uml          user-mode-linux  a kernel with cgroup version 2, and one with
 dbus-daemon        dbus-daemon      a real bus, for the messages to systemd
 apparmor_parser    apparmor         loads the AppArmor profile into that
 qemu-aarch64       qemu-user        runs the assembler of the other processor
+qemu-system-x86_64 qemu-system-x86  whole servers, emulated
+mmdebstrap         mmdebstrap       the Debian system of these
+mke2fs             e2fsprogs        their disks
+ssh                openssh-client   logs in to them
 '
 
 missing=$(echo "$need" | while read -r cmd pkg _; do

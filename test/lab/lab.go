@@ -27,9 +27,9 @@ type Lab struct {
 	Scratch string // host:port of an empty registry
 }
 
-// env names the variable that hands the lab to the second run as the ordinary
-// account.
-const env = "BERTH_TEST_LAB"
+// Handed names the variable that hands a lab to a second run of a test: as the
+// ordinary account, or on another machine.
+const Handed = "BERTH_TEST_LAB"
 
 // Bin is the folder with berth and its symlink docker.
 func (l *Lab) Bin() string { return filepath.Join(l.Dir, "bin") }
@@ -44,7 +44,7 @@ func Root() bool { return os.Geteuid() == 0 }
 // machine that lacks something fails the test: nothing is skipped.
 func Open(t T) *Lab {
 	t.Helper()
-	if s := os.Getenv(env); s != "" {
+	if s := os.Getenv(Handed); s != "" {
 		var l Lab
 		if err := json.Unmarshal([]byte(s), &l); err != nil {
 			t.Fatal(err)
@@ -69,8 +69,8 @@ func Open(t T) *Lab {
 	return l
 }
 
-// repo returns the folder with go.mod.
-func repo(t T) string {
+// Repo returns the folder with go.mod.
+func Repo(t T) string {
 	out, err := exec.Command("go", "env", "GOMOD").Output()
 	if err != nil {
 		t.Fatal(err)
@@ -96,11 +96,11 @@ func (l *Lab) build(t T) {
 		return
 	}
 	cmd := exec.Command("make", "-s", "build")
-	cmd.Dir = repo(t)
+	cmd.Dir = Repo(t)
 	if out, err := cmd.CombinedOutput(); err != nil {
 		t.Fatalf("cannot build berth: %v\n%s", err, out)
 	}
-	program, err := os.ReadFile(filepath.Join(repo(t), "bin", "berth"))
+	program, err := os.ReadFile(filepath.Join(Repo(t), "bin", "berth"))
 	if err == nil {
 		err = os.WriteFile(l.Berth(), program, 0o755)
 	}
@@ -140,7 +140,7 @@ func (l *Lab) again(t *testing.T) {
 	}
 	// The test binary and the package folder lie where only root may look.
 	self := filepath.Join(l.Dir, "again.test")
-	for _, step := range [][]string{{"cp", os.Args[0], self}, {"rm", "-rf", l.Dir + "/pkg"}, {"cp", "-r", ".", l.Dir + "/pkg"}, {"cp", "-r", repo(t) + "/docs", l.Dir + "/"}, {"chmod", "-R", "a+rX", self, l.Dir + "/pkg", l.Dir + "/docs"}} {
+	for _, step := range [][]string{{"cp", os.Args[0], self}, {"rm", "-rf", l.Dir + "/pkg"}, {"cp", "-r", ".", l.Dir + "/pkg"}, {"cp", "-r", Repo(t) + "/docs", l.Dir + "/"}, {"chmod", "-R", "a+rX", self, l.Dir + "/pkg", l.Dir + "/docs"}} {
 		if out, err := exec.Command(step[0], step[1:]...).CombinedOutput(); err != nil {
 			t.Fatalf("%v: %v\n%s", step, err, out)
 		}
@@ -156,7 +156,7 @@ func (l *Lab) again(t *testing.T) {
 	cmd := exec.Command(self, args...)
 	cmd.Dir = l.Dir + "/pkg"
 	cmd.Env = []string{
-		env + "=" + string(b), "HOME=" + home, "TMPDIR=" + home, "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
+		Handed + "=" + string(b), "HOME=" + home, "TMPDIR=" + home, "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
 		"BERTH_KILL_SEED=" + os.Getenv("BERTH_KILL_SEED"), "BERTH_KILL_ROUNDS=" + os.Getenv("BERTH_KILL_ROUNDS"),
 		"BERTH_RACER=" + os.Getenv("BERTH_RACER"), "BERTH_SOAK=" + os.Getenv("BERTH_SOAK"),
 	}

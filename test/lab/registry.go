@@ -24,11 +24,11 @@ const (
 	htpasswd = User + ":$2y$05$abcdefghijklmnopqrstuuOQiyCxlgf/oeuTqixKmWdcYUh4Hjl0a\n"
 )
 
-// cacheDir is where images are kept between runs.
-func cacheDir(t T) string {
+// Cache is where images are kept between runs.
+func Cache(t T) string {
 	dir := os.Getenv("BERTH_TEST_CACHE")
 	if dir == "" {
-		dir = filepath.Join(repo(t), "test", "tmp")
+		dir = filepath.Join(Repo(t), "test", "tmp")
 	}
 	if err := os.MkdirAll(dir, 0o755); err != nil {
 		t.Fatal(err)
@@ -40,7 +40,7 @@ func cacheDir(t T) string {
 // three with one shared storage, and an empty one.
 func (l *Lab) startRegistries(t T) {
 	t.Helper()
-	cache := cacheDir(t)
+	cache := Cache(t)
 	// One test process at a time fills the storage.
 	lock, err := os.OpenFile(filepath.Join(cache, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
 	if err != nil {
@@ -83,7 +83,7 @@ func (l *Lab) startRegistries(t T) {
 // The first time they are made, which takes minutes: see [images.PushBig].
 func (l *Lab) Big(t T) string {
 	t.Helper()
-	cache := cacheDir(t)
+	cache := Cache(t)
 	storage := BigStorage(t)
 	if err := os.MkdirAll(storage, 0o755); err != nil {
 		t.Fatal(err)
@@ -97,7 +97,7 @@ func (l *Lab) Big(t T) string {
 }
 
 // BigStorage is the folder where the registry of the big images keeps them.
-func BigStorage(t T) string { return filepath.Join(cacheDir(t), "big") }
+func BigStorage(t T) string { return filepath.Join(Cache(t), "big") }
 
 // fill puts the images into the registry unless its storage holds this version
 // of them.

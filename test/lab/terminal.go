@@ -7,6 +7,7 @@ import (
 	"os"
 	"os/exec"
 	"regexp"
+	"strconv"
 	"strings"
 	"sync"
 	"syscall"
@@ -17,8 +18,17 @@ import (
 )
 
 // Patience is how long a terminal is waited for. The machine may be slow and
-// busy; nothing but a failure waits this long.
-const Patience = 30 * time.Second
+// busy; nothing but a failure waits this long. BERTH_TEST_SLOW says how many
+// times slower than others it is, for machines that are emulated.
+var Patience = patience(os.Getenv("BERTH_TEST_SLOW"))
+
+func patience(slow string) time.Duration {
+	n, err := strconv.Atoi(slow)
+	if err != nil || n < 1 {
+		n = 1
+	}
+	return time.Duration(n) * 30 * time.Second
+}
 
 // Terminal is a program in a real pseudo-terminal, with somebody in front of
 // it who reads and types.

@@ -1,0 +1,71 @@
+package vm
+
+import (
+	"strings"
+	"testing"
+
+	"berth/test/lab"
+)
+
+// scripts are those of package script whose outcome hangs on the kernel and on
+// what kind of account runs them.
+const scripts = "^TestScripts$/^(hello|exec|run_user|run_rm|run_namespaces|run_bind|lifecycle)$"
+
+// TestServer runs the tests on a server of today.
+func TestServer(t *testing.T) {
+	l := lab.Open(t)
+	dir := t.TempDir()
+	disk := pack(t, l, dir, "test/tutorial", "test/script", "internal/cgroup")
+	m := boot(t, dir, options{kernel: "6.1", lab: l, disk: disk})
+	t.Run("tests", func(t *testing.T) {
+		// The tutorial has a server on a port: one account at a time.
+		port := make(chan struct{}, 1)
+		tutorial := func(t *testing.T, s *session) {
+			port <- struct{}{}
+			defer func() { <-port }()
+			s.tests(t, "test/tutorial", "^TestTutorial$", "BERTH_TEST_ACCOUNT=root")
+		}
+		t.Run("alice", func(t *testing.T) {
+			t.Parallel()
+			s := m.login("alice")
+			t.Run("tutorial", func(t *testing.T) { tutorial(t, s) })
+			t.Run("scripts", func(t *testing.T) { s.tests(t, "test/script", scripts) })
+		})
+		t.Run("root", func(t *testing.T) {
+			t.Parallel()
+			s := m.login("root")
+			t.Run("cgroup", func(t *testing.T) { s.tests(t, "internal/cgroup", "^TestReal") })
+			t.Run("tutorial", func(t *testing.T) { tutorial(t, s) })
+		})
+	})
+	t.Run("locks", func(t *testing.T) { locks(t, m) })
+}
+
+// locks switches user namespaces off in each way that this kernel knows: the
+// command says in one line which it is, and what works without goes on working.
+func locks(t *testing.T, m *machine) {
+	root, bob := m.login("root"), m.login("bob")
+	bob.must(mirrored + "berth pull -q busybox")
+	for _, lock := range []struct{ file, off string }{
+		{"/proc/sys/kernel/unprivileged_userns_clone", "0"},
+		{"/proc/sys/user/max_user_namespaces", "0"},
+	} {
+		t.Run(lock.file[strings.LastIndex(lock.file, "/")+1:], func(t *testing.T) {
+			was := root.must("cat " + lock.file)
+			root.must("echo " + lock.off + " > " + lock.file)
+			defer root.must("echo " + was + " > " + lock.file)
+			r := bob.run("berth run --rm busybox true")
+			name := strings.ReplaceAll(strings.TrimPrefix(lock.file, "/proc/sys/"), "/", ".")
+			if r.code != 125 || strings.Count(r.err, "\n") != 1 || !strings.Contains(r.err, name) {
+				t.Errorf("berth run: exit code %d, %q; want 125 and one line with %s", r.code, r.err, name)
+			}
+			lab.Match(t, bob.must("berth images"), "^busybox ")
+		})
+		if r := bob.run("berth run --rm busybox true"); r.code != 0 {
+			t.Errorf("unlocked again, but: %s", r.err)
+		}
+	}
+}
+
+// mirrored makes a configuration with the lab's registry in place of Docker's.
+const mirrored = `mkdir -p ~/.config/berth && sed 's/.*"Mirror":"\([^"]*\)".*/{"registry-mirrors": ["\1"]}/' /bench/lab.json > ~/.config/berth/config.json && `
