@@ -8,6 +8,7 @@ import (
 	"os"
 	"path/filepath"
 	"strconv"
+	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -234,14 +235,24 @@ func explain(root string, kind Kind, can Ability, c choice, all bool) string {
 	}
 	switch {
 	case c.inside:
-		return why + ", and no disk of this machine's own was found: containers are copies of their images, in " + c.path + "; name a folder for them with BERTH_LOCAL or local-root"
+		return why + ", and no disk of this machine's own was found: its containers are kept in " + c.path + ", where overlay hardly works; name another folder with BERTH_LOCAL or local-root"
 	case all:
 		if kind.Shared {
 			why += fmt.Sprintf(" (%v)", can.why())
 		}
-		return why + ": containers, images and volumes of this machine are kept in " + c.path
+		return why + ": containers, images and volumes of this machine are kept in " + c.path + cleared(c.path)
 	}
-	return why + ": containers of this machine are kept in " + c.path
+	return why + ": containers of this machine are kept in " + c.path + cleared(c.path)
+}
+
+// cleared warns of folders from which many machines remove what is old.
+func cleared(path string) string {
+	for _, dir := range []string{"/var/tmp", "/tmp"} {
+		if strings.HasPrefix(path, dir+"/berth-") {
+			return ", where old files may be removed; BERTH_LOCAL or local-root names another folder"
+		}
+	}
+	return ""
 }
 
 // leftBehind names containers that were made in the root before it was split.

@@ -109,6 +109,7 @@ func newContainer(p *Plan) (*container, error) {
 	if err := os.Chdir(dir.Path("containers", p.ID)); err != nil {
 		return nil, err
 	}
+	dir.Guard()
 	// A command that was killed at the wrong moment may have left a shim that
 	// is just starting this container.
 	alone, err := state.TryLock("shim.lock")

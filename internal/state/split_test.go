@@ -7,6 +7,8 @@ import (
 	"strings"
 	"testing"
 	"time"
+
+	"golang.org/x/sys/unix"
 )
 
 // splitRoot makes a data root in two parts.
@@ -64,6 +66,24 @@ func TestSplitLost(t *testing.T) {
 	}
 	if _, err := Open(d.Root()); err == nil || errors.Is(err, ErrUnplaced) {
 		t.Errorf("a link for the part: %v", err)
+	}
+}
+
+// TestGuard is what systemd-tmpfiles does to every folder it comes to.
+func TestGuard(t *testing.T) {
+	d := splitRoot(t, false)
+	f, err := os.Open(d.Local())
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer f.Close()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != nil {
+		t.Fatalf("before: %v", err)
+	}
+	unix.Flock(int(f.Fd()), unix.LOCK_UN)
+	d.Guard()
+	if err := unix.Flock(int(f.Fd()), unix.LOCK_EX|unix.LOCK_NB); err != unix.EWOULDBLOCK {
+		t.Errorf("guarded: %v", err)
 	}
 }
 
