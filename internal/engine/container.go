@@ -71,6 +71,7 @@ func (e *Engine) settle(_ *state.Tx, id string, st shim.Status) error {
 	if stored.Init.Alive() {
 		unix.Kill(stored.Init.Pid, unix.SIGKILL)
 	}
+	e.noteKilled(id, stored, st)
 	e.dropGroup(id)
 	os.Remove(e.containerDir(id, shim.SocketFile))
 	st.Shim, st.Init = state.Owner{}, state.Owner{}

@@ -5,12 +5,14 @@ import (
 	"fmt"
 	"strings"
 
+	"github.com/moby/moby/api/types/events"
+	specs "github.com/opencontainers/runtime-spec/specs-go"
+
 	"berth/internal/nsinit"
 	"berth/internal/roster"
 	crt "berth/internal/runtime"
 	"berth/internal/shim"
 	"berth/internal/spec"
-	"github.com/moby/moby/api/types/events"
 )
 
 // ContainerExec runs one more program in a running container. The session is
@@ -94,11 +96,19 @@ func (e *Engine) execProgram(r *record, b *bundle, in spec.Input, opt ExecOption
 	if b.Other != nil {
 		return otherExec(b, p)
 	}
-	filters := [][]byte(nil)
-	if !opt.Privileged {
-		if filters, err = e.filters(r, p, in.Host); err != nil {
-			return nil, err
+	// A privileged one has more capabilities, but the filter that the container
+	// has, as in Docker.
+	confined := *p
+	if opt.Privileged {
+		caps, err := spec.Capabilities(in.HostConfig, in.Host)
+		if err != nil {
+			return nil, &Error{Kind: ErrInvalid, Text: err.Error()}
 		}
+		confined.Capabilities = &specs.LinuxCapabilities{Bounding: caps}
+	}
+	filters, err := e.filters(r, &confined, in.Host)
+	if err != nil {
+		return nil, err
 	}
 	var dirs []string
 	if b.Group != nil {

@@ -41,6 +41,7 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string) (container.In
 	if out.Mounts == nil {
 		out.Mounts = []container.MountPoint{}
 	}
+	out.AppArmorProfile, out.ProcessLabel, out.MountLabel = e.protection(r)
 	out.NetworkSettings = &container.NetworkSettings{Ports: network.PortMap{}, Networks: roster.Networks(r)}
 	if r.HostConfig.NetworkMode != "host" {
 		for p := range r.Config.ExposedPorts {

@@ -29,6 +29,20 @@ func protection(h *spec.Host) {
 	h.AppArmorDefault = lsm.DefaultProfile
 }
 
+// protection are the AppArmor profile and the SELinux labels of a container, as
+// `inspect` shows them; empty where there are none.
+func (e *Engine) protection(r *record) (profile, process, mounts string) {
+	h := spec.Host{Rootless: e.host.Rootless, AppArmor: lsm.NewAppArmor().Enabled()}
+	if !h.Rootless {
+		h.AppArmorDefault = lsm.DefaultProfile
+	}
+	h.SELinux.Process, h.SELinux.File = lsm.NewSELinux().Contexts()
+	hc := e.settledHost(r)
+	profile, _ = spec.AppArmorProfile(hc, h) // the options were read when it was made
+	process, mounts, _ = spec.Labels(spec.Input{ID: r.ID, HostConfig: hc, Host: h})
+	return profile, process, mounts
+}
+
 // shareLabel gives a container that shares the processes or the memory of
 // another one that one's SELinux label, without which it could not reach them.
 func (e *Engine) shareLabel(hc *container.HostConfig) {

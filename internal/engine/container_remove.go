@@ -104,6 +104,10 @@ func (e *Engine) discard(id string, volumes bool) error {
 		if st.Init.Alive() {
 			unix.Kill(st.Init.Pid, unix.SIGKILL)
 		}
+		var stored shim.Status
+		if state.ReadJSON(e.containerDir(id, shim.StatusFile), &stored) == nil {
+			e.noteKilled(id, stored, st)
+		}
 	}
 	e.dropGroup(id)
 	if err := e.dir.Discard(e.containerDir(id)); err != nil {

@@ -236,6 +236,21 @@ func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
 			return err
 		}
 	}
+	e.renameInShim(ctx, r, st)
 	e.noteContainer(r, events.ActionRename, "oldName", "/"+old)
 	return e.roster.Names().Release(old, id)
+}
+
+// renameInShim has the events that the shim writes bear the new name. A shim
+// that does not answer ends with the old one.
+func (e *Engine) renameInShim(ctx context.Context, r *record, st shim.Status) {
+	if !active(st) {
+		return
+	}
+	if c, err := e.dial(r.ID); err == nil {
+		defer c.Close()
+		limited, cancel := context.WithTimeout(ctx, 5*time.Second)
+		defer cancel()
+		_, _ = c.Ask(limited, &shim.Request{Kind: "update", Attributes: eventAttributes(r)})
+	}
 }

@@ -10,6 +10,7 @@ import (
 
 	"berth/internal/filter"
 	"berth/internal/journal"
+	"berth/internal/shim"
 )
 
 // EventOptions chooses events. Since is zero for those from now on, Until for
@@ -29,6 +30,16 @@ func (e *Engine) note(typ events.Type, action events.Action, id string, attribut
 // beside those that each event of a container has, in pairs.
 func (e *Engine) noteContainer(r *record, action events.Action, more ...string) {
 	e.note(events.ContainerEventType, action, r.ID, eventAttributes(r, more...))
+}
+
+// noteKilled tells of the end that a killed shim could not tell of.
+func (e *Engine) noteKilled(id string, stored, st shim.Status) {
+	r, _, err := e.load(id)
+	if err != nil || !lives(stored) || active(st) {
+		return
+	}
+	ran := max(0, int(st.FinishedAt.Sub(stored.StartedAt).Seconds()))
+	e.noteContainer(r, events.ActionDie, "exitCode", strconv.Itoa(st.ExitCode), "execDuration", strconv.Itoa(ran))
 }
 
 // eventAttributes are those of a container's events: its image, its name, its

@@ -20,6 +20,7 @@ import (
 	"berth/internal/disk"
 	"berth/internal/logind"
 	"berth/internal/logs/logopt"
+	"berth/internal/lsm"
 	"berth/internal/version"
 	"berth/internal/volume"
 )
@@ -144,8 +145,14 @@ func (e *Engine) driverStatus() [][2]string {
 
 func (e *Engine) securityOptions() []string {
 	var out []string
+	if lsm.NewAppArmor().Enabled() {
+		out = append(out, "name=apparmor")
+	}
 	if e.host.Seccomp() {
 		out = append(out, "name=seccomp,profile=builtin")
+	}
+	if lsm.NewSELinux().Enabled() {
+		out = append(out, "name=selinux")
 	}
 	if e.host.Rootless {
 		out = append(out, "name=rootless")

@@ -135,6 +135,9 @@ func (s *Set) Import(ctx context.Context, r io.Reader, opt ImportOptions) (strin
 		s.collectSpare()
 		return "", err
 	}
+	if o.Name != "" {
+		s.note(events.ActionTag, img.ID, FamiliarName(o.Name))
+	}
 	s.note(events.ActionImport, img.ID, img.ID)
 	return img.ID, nil
 }

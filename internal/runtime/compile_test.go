@@ -115,6 +115,37 @@ func TestSkipsStayInside(t *testing.T) {
 	}
 }
 
+// TestMountLabel: the root and what is mounted for the container alone get its
+// SELinux label, quoted where a comma in it would end an option.
+func TestMountLabel(t *testing.T) {
+	const label = "system_u:object_r:container_file_t:s0:c1,c2"
+	root := func(label string) string {
+		s := sample()
+		s.Linux.MountLabel = label
+		s.Mounts = append(s.Mounts, specs.Mount{Destination: "/dev/mqueue", Type: "mqueue", Source: "mqueue"})
+		p := compile(t, s, overlay)
+		text := fmt.Sprint(p.Ops)
+		if n := strings.Count(text, "{fsconfig"); n == 0 {
+			t.Fatal("no file system is made")
+		}
+		for _, op := range p.Ops {
+			if strings.Contains(op.What, "(overlay)") {
+				return fmt.Sprint(op.Args) + "|" + text
+			}
+		}
+		t.Fatal("no overlay")
+		return ""
+	}
+	_, without, _ := strings.Cut(root(""), "|")
+	over, with, _ := strings.Cut(root(label), "|")
+	if !strings.Contains(over, `,context="`+label+`"`) {
+		t.Errorf("the root: %s", over)
+	}
+	if strings.Contains(without, "context") || strings.Count(with, label) < 2 {
+		t.Errorf("%d mounts have the label", strings.Count(with, label))
+	}
+}
+
 func TestManyLayers(t *testing.T) {
 	root := overlay
 	for i := range 500 {

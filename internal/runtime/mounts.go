@@ -32,6 +32,9 @@ func (st *start) overlay(flags uint64) {
 	if r.Volatile {
 		opts += ",volatile"
 	}
+	if label := st.mountLabel(); label != "" {
+		opts += `,context="` + label + `"` // the categories in it have a comma
+	}
 	if len(opts) > pageLimit {
 		st.fail("the image has %d layers, more than the kernel takes (overlay)", len(r.Lower))
 		return
@@ -173,7 +176,7 @@ func (st *start) fileSystem(kind string, m specs.Mount, o options) nsinit.Reg {
 			st.fsflag(what, fs, d)
 		}
 	}
-	if label := st.mountLabel(); label != "" && (kind == "tmpfs" || kind == "devpts") {
+	if label := st.mountLabel(); label != "" && (kind == "tmpfs" || kind == "devpts" || kind == "mqueue") {
 		st.fsconfig(what, fs, "context", label)
 	}
 	set := o.top.set | o.all.set

@@ -262,10 +262,10 @@ func unified(dirs []string) bool {
 	return len(dirs) <= 1 && unix.Statfs(at, &fs) == nil && int64(fs.Type) == unix.CGROUP2_SUPER_MAGIC
 }
 
-// mountLabel is the SELinux context of new file systems, where there is
-// SELinux.
+// mountLabel is the SELinux context of new file systems. A bundle may have one
+// without there being SELinux.
 func (st *start) mountLabel() string {
-	if st.Spec.Linux.MountLabel == "" || !hasSELinux() {
+	if st.Spec.Linux.MountLabel == "" || st.bundle != nil && !hasSELinux() {
 		return ""
 	}
 	return st.Spec.Linux.MountLabel
