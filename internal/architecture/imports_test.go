@@ -86,7 +86,7 @@ var rooms = map[string][]string{
 	"internal/roster": {"internal/errdef", "internal/health", "internal/shim", "internal/filter", "internal/state"}, // shim: the status it writes
 
 	"internal/doctor": { // looks at what every mechanism below stands on
-		"internal/roster", "internal/cgroup", "internal/lsm", "internal/userns", "internal/config", "internal/host", "internal/state", "internal/sys",
+		"internal/roster", "internal/cgroup", "internal/logind", "internal/disk", "internal/lsm", "internal/userns", "internal/config", "internal/host", "internal/state", "internal/sys",
 	},
 
 	// processes

@@ -2,14 +2,12 @@ package doctor
 
 import (
 	"fmt"
-	"os"
-	"path/filepath"
-	"slices"
 	"strings"
 
 	"golang.org/x/sys/unix"
 
 	"berth/internal/cgroup"
+	"berth/internal/logind"
 )
 
 // cgroups says which limits can be had.
@@ -25,7 +23,7 @@ func (p *patient) cgroups() []Finding {
 	why := map[string][]string{}
 	var reasons []string
 	for _, c := range []string{"memory", "cpu", "pids", "cpuset", "blkio"} {
-		if w := f.WhyNot(c); w != "" {
+		if w := logind.WhyNot(f, c); w != "" {
 			if why[w] == nil {
 				reasons = append(reasons, w)
 			}
@@ -54,74 +52,19 @@ func (p *patient) session() []Finding {
 	if !p.has("run/systemd/system") {
 		return []Finding{fine("no systemd here: nothing ends containers at logout")}
 	}
-	name := p.accountName()
-	lingers := name != "" && p.has("var/lib/systemd/linger/"+name)
-	runtime := p.getenv("XDG_RUNTIME_DIR")
-	switch {
-	case lingers:
-		return []Finding{fine("the account lingers: containers outlive a logout")}
-	case p.killsUserProcesses():
-		f := warning("KillUserProcesses is on, and the account does not linger", "containers end at logout", "loginctl enable-linger")
-		return []Finding{f.by(func() (string, error) { return p.run("loginctl", "enable-linger") })}
-	case runtime == "":
-		return []Finding{fine("no systemd session (XDG_RUNTIME_DIR is not set): containers outlive a logout, and get no limits from systemd")}
-	}
-	return []Finding{fine("containers outlive a logout; with 'loginctl enable-linger' their control groups do, too")}
+	return []Finding{p.judgeSession(logind.Detect())}
 }
 
-// accountName looks the caller up where linger files get their names from.
-func (p *patient) accountName() string {
-	if n := p.getenv("USER"); n != "" && !strings.ContainsAny(n, "/\n") {
-		return n
+func (p *patient) judgeSession(s logind.Session) Finding {
+	why, remedy, ends := strings.Cut(s.Ends(), "; to keep containers running: ")
+	if !ends {
+		return fine("containers outlive a logout")
 	}
-	uid := fmt.Sprint(p.host.UID)
-	for line := range strings.Lines(p.read("etc/passwd")) {
-		if f := strings.Split(line, ":"); len(f) > 2 && f[2] == uid {
-			return f[0]
-		}
-	}
-	return ""
-}
-
-// killsUserProcesses reads logind.conf(5): the file, and the pieces beside it in
-// the order of their names, of which the last word counts.
-func (p *patient) killsUserProcesses() bool {
-	kill, except := false, ""
-	pieces := map[string]string{} // by name: a file in /etc hides those of its name
-	for _, dir := range []string{"usr/lib/systemd", "usr/local/lib/systemd", "run/systemd", "etc/systemd"} {
-		found, _ := filepath.Glob(p.path(dir + "/logind.conf.d/*.conf"))
-		for _, f := range found {
-			pieces[filepath.Base(f)] = f
-		}
-	}
-	files := []string{}
-	for _, dir := range []string{"etc/systemd", "run/systemd", "usr/lib/systemd"} {
-		if p.has(dir + "/logind.conf") {
-			files = append(files, p.path(dir+"/logind.conf"))
-			break
-		}
-	}
-	var names []string
-	for n := range pieces {
-		names = append(names, n)
-	}
-	slices.Sort(names)
-	for _, n := range names {
-		files = append(files, pieces[n])
-	}
-	for _, f := range files {
-		b, _ := os.ReadFile(f)
-		for line := range strings.Lines(string(b)) {
-			key, value, _ := strings.Cut(strings.TrimSpace(line), "=")
-			switch value = strings.TrimSpace(value); strings.TrimSpace(key) {
-			case "KillUserProcesses":
-				kill = slices.Contains([]string{"1", "yes", "true", "on", "y", "t"}, strings.ToLower(value))
-			case "KillExcludeUsers":
-				except = value
-			}
-		}
-	}
-	return kill && !slices.Contains(strings.Fields(except), p.accountName())
+	f := warning("containers end at logout", strings.TrimPrefix(why, "this container ends when you log out, as "), remedy)
+	return f.by(func() (string, error) {
+		words := strings.Fields(remedy)
+		return p.run(words[0], words[1:]...)
+	})
 }
 
 // limits says what a process of the account may have.

@@ -11,7 +11,9 @@ import (
 
 	"golang.org/x/sys/unix"
 
+	"berth/internal/disk"
 	"berth/internal/host"
+	"berth/internal/logind"
 	"berth/internal/state"
 )
 
@@ -214,30 +216,28 @@ func TestSurroundings(t *testing.T) {
 }
 
 func TestSession(t *testing.T) {
-	const systemd = "run/systemd/system"
-	accounts := "root:x:0:0::/root:/bin/sh\nann:x:1000:1000::/home/ann:/bin/sh\n"
+	if f := on(t, nil).session(); len(f) != 1 || f[0].Status != OK || !strings.Contains(f[0].What, "no systemd") {
+		t.Errorf("no systemd: %v", f)
+	}
 	for _, c := range []struct {
-		what   string
-		files  map[string]string
-		status Status
-		says   string
+		session logind.Session
+		status  Status
+		fix     string
 	}{
-		{"no systemd", nil, OK, "no systemd"},
-		{"as it comes", map[string]string{systemd: "-"}, OK, "outlive"},
-		{"kills", map[string]string{systemd: "-", "etc/systemd/logind.conf": "[Login]\n#KillUserProcesses=no\nKillUserProcesses = yes\n"}, Warning, "loginctl enable-linger"},
-		{"kills others", map[string]string{systemd: "-", "etc/systemd/logind.conf": "KillUserProcesses=yes\nKillExcludeUsers=root ann\n"}, OK, "outlive"},
-		{"a piece turns it on", map[string]string{systemd: "-", "etc/systemd/logind.conf": "KillUserProcesses=no\n", "usr/lib/systemd/logind.conf.d/10.conf": "KillUserProcesses=1\n"}, Warning, "at logout"},
-		{"and another one off", map[string]string{systemd: "-", "usr/lib/systemd/logind.conf.d/10.conf": "KillUserProcesses=1\n", "etc/systemd/logind.conf.d/20.conf": "KillUserProcesses=0\n"}, OK, "outlive"},
-		{"or hides it", map[string]string{systemd: "-", "usr/lib/systemd/logind.conf.d/10.conf": "KillUserProcesses=1\n", "etc/systemd/logind.conf.d/10.conf": "\n"}, OK, "outlive"},
-		{"lingers", map[string]string{systemd: "-", "etc/systemd/logind.conf": "KillUserProcesses=yes\n", "var/lib/systemd/linger/ann": ""}, OK, "lingers"},
+		{logind.Session{}, OK, ""},
+		{logind.Session{Name: "ann", Login: true}, OK, ""},
+		{logind.Session{Name: "ann", Login: true, Kills: true}, Warning, "loginctl enable-linger ann"},
+		{logind.Session{Name: "ann", User: true}, Warning, "loginctl enable-linger ann"},
+		{logind.Session{Name: "ann", User: true, Stays: true}, OK, ""},
 	} {
-		files := map[string]string{"etc/passwd": accounts}
-		for k, v := range c.files {
-			files[k] = v
+		if f := on(t, nil).judgeSession(c.session); f.Status != c.status || f.Fix != c.fix || f.Fixable != (c.fix != "") {
+			t.Errorf("%+v: %+v", c.session, f)
 		}
-		if f := on(t, files).session(); len(f) != 1 || f[0].Status != c.status || !strings.Contains(f[0].Line(), c.says) {
-			t.Errorf("%s: %v, want %s with %q", c.what, f, c.status, c.says)
-		}
+	}
+	// The repair is the printed command, and a machine without it is told so.
+	f := on(t, nil).judgeSession(logind.Session{Name: "ann", Login: true, Kills: true})
+	if _, err := f.repair(); err == nil || !strings.Contains(err.Error(), "loginctl is not installed") {
+		t.Error(err)
 	}
 }
 
@@ -409,8 +409,13 @@ func TestDataRoot(t *testing.T) {
 	if f := p.dataRoot(); len(f) != 1 || f[0].Status != Failure {
 		t.Errorf("%v", f)
 	}
-	if name, shared := fileSystem(unix.NFS_SUPER_MAGIC); name != "NFS" || !shared {
-		t.Errorf("NFS is %s, shared %t", name, shared)
+	for _, c := range []struct {
+		can    disk.Ability
+		status Status
+	}{{disk.Ability{Files: errors.New("it has no locks")}, Failure}, {disk.Ability{Marks: errors.New("it has no whiteouts")}, Warning}} {
+		if f := p.judgeAbility(c.can); len(f) != 1 || f[0].Status != c.status || !strings.Contains(f[0].Line(), "it has no") {
+			t.Errorf("%v: %v", c.can, f)
+		}
 	}
 }
 

@@ -13,6 +13,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/internal/config"
+	"berth/internal/disk"
 	"berth/internal/host"
 	"berth/internal/state"
 	"berth/internal/sys"
@@ -43,6 +44,7 @@ type patient struct {
 	badConf error
 	data    string     // the data root's path, empty when it cannot be told
 	dir     *state.Dir // nil when it cannot be opened
+	told    string     // what was decided about it just now
 	badData error
 	docker  string // folder of Docker's client configuration
 	getenv  func(string) string
@@ -59,7 +61,7 @@ func Examine(ctx context.Context, opt Options) Report {
 	p := &patient{root: "/", exe: host.Executable(), host: h, docker: opt.DockerConfig, getenv: os.Getenv}
 	p.config, p.badConf = config.Load("")
 	if p.data, p.badData = config.ChooseRoot(opt.Root, p.config, h); p.badData == nil {
-		p.dir, p.badData = state.Open(p.data)
+		p.dir, p.told, p.badData = disk.Open(p.data, disk.Options{User: h.Rootless, Local: p.config.ChooseLocal(), Getenv: os.Getenv})
 	}
 	var asked sync.WaitGroup
 	if opt.Ask != nil {
@@ -74,7 +76,7 @@ func Examine(ctx context.Context, opt Options) Report {
 func (p *patient) tryAll(ctx context.Context) {
 	dir := ""
 	if p.dir != nil {
-		if t, err := p.dir.Temp(); err == nil {
+		if t, err := p.dir.TempFor("containers"); err == nil {
 			defer t.Close()
 			if layersIn(t.Path()) == nil {
 				dir = t.Path()

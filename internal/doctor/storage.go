@@ -6,11 +6,13 @@ import (
 	"io/fs"
 	"os"
 	"path/filepath"
+	"slices"
 	"strings"
 	"unsafe"
 
 	"golang.org/x/sys/unix"
 
+	"berth/internal/disk"
 	"berth/internal/roster"
 	"berth/internal/state"
 	"berth/internal/sys"
@@ -29,7 +31,7 @@ func (p *patient) overlay() []Finding {
 	case errno != 0 && p.host.Rootless && !p.host.KernelAtLeast(5, 11):
 		return []Finding{warning("this kernel has no overlay file system for ordinary accounts", copies, "Linux 5.11 or newer")}
 	case errno != 0:
-		return []Finding{warning(fmt.Sprintf("the data root's file system (%s) takes no overlay (%v)", kindOf(p.data), errno), copies,
+		return []Finding{warning(fmt.Sprintf("the data root's file system (%s) takes no overlay (%v)", disk.KindOf(p.machine()).Name, errno), copies,
 			"keep the data on a local ext4, xfs, btrfs or tmpfs: --root, BERTH_ROOT or the key data-root")}
 	}
 	if no := t.refused(stepWhiteout, stepOpaque); len(no) > 0 {
@@ -37,63 +39,6 @@ func (p *patient) overlay() []Finding {
 			"programs that remove or replace what the image has fail", `keep the data elsewhere (--root), or set "storage": "copy" in berth's configuration`)}
 	}
 	return []Finding{fine("layers are mounted, not copied, and can be changed")}
-}
-
-// Magic numbers of statfs(2) that x/sys does not know.
-const (
-	magicLustre = 0x0bd00bd0
-	magicGPFS   = 0x47504653
-	magicBeeGFS = 0x19830326
-	magicCeph   = 0x00c36400
-	magicZFS    = 0x2fc12fc1
-)
-
-// fileSystem is the kind of file system that a statfs(2) number means.
-func fileSystem(magic int64) (name string, shared bool) {
-	switch uint32(magic) {
-	case unix.EXT4_SUPER_MAGIC:
-		return "ext4", false // 2, 3 and 4 share the number
-	case unix.XFS_SUPER_MAGIC:
-		return "xfs", false
-	case unix.BTRFS_SUPER_MAGIC:
-		return "btrfs", false
-	case unix.TMPFS_MAGIC:
-		return "tmpfs", false
-	case unix.OVERLAYFS_SUPER_MAGIC:
-		return "overlay", false
-	case unix.ECRYPTFS_SUPER_MAGIC:
-		return "ecryptfs", false
-	case magicZFS:
-		return "zfs", false
-	case unix.NFS_SUPER_MAGIC:
-		return "NFS", true
-	case unix.SMB_SUPER_MAGIC, unix.CIFS_SUPER_MAGIC, unix.SMB2_SUPER_MAGIC:
-		return "SMB", true
-	case unix.AFS_SUPER_MAGIC, unix.AFS_FS_MAGIC:
-		return "AFS", true
-	case unix.V9FS_MAGIC:
-		return "9p", true
-	case unix.FUSE_SUPER_MAGIC:
-		return "FUSE", true
-	case magicLustre:
-		return "Lustre", true
-	case magicGPFS:
-		return "GPFS", true
-	case magicBeeGFS:
-		return "BeeGFS", true
-	case magicCeph:
-		return "CephFS", true
-	}
-	return fmt.Sprintf("kind %#x", uint32(magic)), false
-}
-
-func kindOf(path string) string {
-	var st unix.Statfs_t
-	if unix.Statfs(path, &st) != nil {
-		return "unknown"
-	}
-	name, _ := fileSystem(int64(st.Type))
-	return name
 }
 
 // dataRoot says whether the place where everything is kept can hold it.
@@ -106,42 +51,58 @@ func (p *patient) dataRoot() []Finding {
 	if err := unix.Statfs(p.data, &st); err != nil {
 		return []Finding{failure(fmt.Sprintf("cannot look at %s: %v", p.data, err), "nothing can be kept", elsewhere)}
 	}
-	name, shared := fileSystem(int64(st.Type))
+	kind := disk.KindOf(p.data)
 	var out []Finding
+	if p.told != "" {
+		out = append(out, warning(p.told, "this was decided now, and holds from here on", ""))
+	}
 	if st.Flags&unix.ST_NOEXEC != 0 {
 		out = append(out, failure(p.data+" is mounted noexec", "the program beside each container, which lies there, cannot be started", elsewhere))
 	}
 	if st.Flags&unix.ST_RDONLY != 0 {
 		out = append(out, failure(p.data+" is mounted read-only", "nothing can be pulled or run", elsewhere))
 	}
-	if shared {
-		out = append(out, warning(fmt.Sprintf("%s is on %s", p.data, name), "what containers write is slow there, and may not be held at all", "keep the data on a disk of this machine: --root /scratch/… or the like"))
+	if kind.Shared && p.dir != nil && !p.dir.IsSplit() {
+		out = append(out, warning(fmt.Sprintf("%s is on %s", p.data, kind.Name), "what containers write is slow there, and may not be held at all", "keep the data on a disk of this machine: --root /scratch/… or the like"))
 	}
-	if err := p.attribute(); err != nil {
-		out = append(out, warning(fmt.Sprintf("%s (%s) holds no user extended attributes (%v)", p.data, name, err), "ordinary accounts have no overlay there, and their containers get copies",
-			"a file system with them: ext4 and xfs have, tmpfs since Linux 6.6"))
+	if p.dir != nil {
+		if can := disk.Try(p.dir.TempPath("containers"), p.host.Rootless || nested()); !can.Overlay() {
+			out = append(out, p.judgeAbility(can)...)
+		}
 	}
 	if fi, err := os.Stat(p.data); err == nil && fi.Mode().Perm()&0o077 != 0 {
 		f := warning(fmt.Sprintf("other accounts may enter %s (mode %04o)", p.data, fi.Mode().Perm()), "programs of images with the set-user-ID bit lie open to them", "chmod 700 "+quote(p.data))
 		out = append(out, f.by(func() (string, error) { return "chmod 700 " + p.data, os.Chmod(p.data, 0o700) }))
 	}
 	if len(out) == 0 {
-		out = append(out, fine("%s, on %s", p.data, name))
+		where := fmt.Sprintf("%s, on %s", p.data, kind.Name)
+		if p.machine() != p.data {
+			where += fmt.Sprintf(", and what belongs to this machine in %s, on %s", p.machine(), disk.KindOf(p.machine()).Name)
+		}
+		out = append(out, fine("%s", where))
 	}
 	return out
 }
 
-// attribute gives a file in the data root an attribute, as overlay does.
-func (p *patient) attribute() error {
-	if p.dir == nil {
-		return nil
+// machine is the folder of what belongs to this machine, containers above all: the
+// data root, or a part of it on another disk.
+func (p *patient) machine() string {
+	if p.dir != nil && p.dir.IsSplit() {
+		return p.dir.Local()
 	}
-	t, err := p.dir.Temp()
-	if err != nil {
-		return err
+	return p.data
+}
+
+// judgeAbility is about a disk that cannot do all that containers need.
+func (p *patient) judgeAbility(can disk.Ability) []Finding {
+	at := p.machine()
+	name := disk.KindOf(at).Name
+	if can.Files != nil {
+		return []Finding{failure(fmt.Sprintf("%s (%s) does not hold containers: %v", at, name, can.Files), "they cannot be made",
+			"name a folder on a disk of this machine by the key local-root or BERTH_LOCAL")}
 	}
-	defer t.Close()
-	return unix.Setxattr(t.Path(), "user.berth.probe", []byte("y"), 0)
+	return []Finding{warning(fmt.Sprintf("%s (%s) takes no overlay: %v", at, name, can.Marks), "containers get copies of their image's files",
+		"a file system with them, by the key local-root or BERTH_LOCAL: ext4 and xfs have them, tmpfs since Linux 6.6")}
 }
 
 const (
@@ -154,7 +115,7 @@ func (p *patient) disk() []Finding {
 	if p.data == "" {
 		return nil
 	}
-	at := nearest(p.data)
+	at := nearest(p.machine())
 	var st unix.Statfs_t
 	if err := unix.Statfs(at, &st); err != nil {
 		return []Finding{warning(fmt.Sprintf("cannot tell how much room %s has: %v", at, err), "pulls may fail", "")}
@@ -236,7 +197,7 @@ func (p *patient) leftovers() []Finding {
 	lost, gone := p.deadContainers()
 	var out []Finding
 	if half > 0 {
-		f := warning(fmt.Sprintf("%d half-made things of processes that are gone lie in %s", half, p.dir.Path("tmp")), "they take room", "berth doctor --fix removes them")
+		f := warning(fmt.Sprintf("%d half-made things of processes that are gone lie in %s", half, p.dir.TempPath("containers")), "they take room", "berth doctor --fix removes them")
 		out = append(out, f.by(func() (string, error) {
 			n, err := p.dir.Sweep()
 			return fmt.Sprintf("removed %d", n), err
@@ -256,12 +217,14 @@ func (p *patient) leftovers() []Finding {
 }
 
 func (p *patient) halfMade() int {
-	entries, _ := os.ReadDir(p.dir.Path("tmp"))
 	n := 0
-	for _, e := range entries {
-		name, _, _ := strings.Cut(e.Name(), "-")
-		if o, err := state.ParseOwner(name); err != nil || !o.Alive() {
-			n++
+	folders := []string{p.dir.TempPath("layers"), p.dir.TempPath("containers")}
+	for _, dir := range slices.Compact(folders) {
+		entries, _ := os.ReadDir(dir)
+		for _, e := range entries {
+			if !p.dir.Lives(filepath.Join(dir, e.Name())) {
+				n++
+			}
 		}
 	}
 	return n

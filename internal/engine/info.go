@@ -18,6 +18,7 @@ import (
 	"berth/internal/cgroup"
 	"berth/internal/config"
 	"berth/internal/disk"
+	"berth/internal/host"
 	"berth/internal/logind"
 	"berth/internal/logs/logopt"
 	"berth/internal/lsm"
@@ -118,6 +119,9 @@ func (e *Engine) limitInfo(in *system.Info) error {
 		}
 		said[w.why] = true
 		in.Warnings = append(in.Warnings, text)
+	}
+	if l := host.StandingLock("/", host.Executable()); e.host.Rootless && l.Name != host.NotALock {
+		in.Warnings = append(in.Warnings, "WARNING: No containers can be run: "+l.Why+" ('berth doctor' tells more)")
 	}
 	if in.MemoryLimit && !in.SwapLimit {
 		in.Warnings = append(in.Warnings, "WARNING: No swap limit support")
