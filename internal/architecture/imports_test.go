@@ -54,6 +54,7 @@ var rooms = map[string][]string{
 	"internal/images": { // what commands do with images
 		"internal/roster", // which containers need them
 		"internal/archive", "internal/change", "internal/hello", "internal/layer", "internal/store", "internal/filter",
+		"internal/shared",                                     // folders of images that everybody uses
 		"internal/registry/ref", "internal/registry/platform", // not registry: that links net/http
 		"internal/stage", "internal/journal", "internal/state", "internal/errdef",
 	},
@@ -127,6 +128,7 @@ var rooms = map[string][]string{
 	"internal/config":            {"internal/host"},
 	"internal/published":         {"internal/state"},
 	"internal/listeners":         {},
+	"internal/shared":            {"internal/state", "internal/store"},
 	"internal/site":              {"internal/config"},
 	"internal/host":              {"internal/sys"},
 	"internal/journal":           {"internal/state"},
@@ -181,6 +183,7 @@ var guests = map[string]guest{
 			"internal/roster",
 			"internal/runtime",
 			"internal/seccomp",
+			"internal/shared",
 			"internal/shim",
 			"internal/spec",
 			"internal/systemd",

@@ -2,14 +2,17 @@ package cli
 
 import (
 	"fmt"
+	"slices"
 	"strings"
 	"time"
 
+	"github.com/moby/moby/api/types/image"
 	"github.com/spf13/cobra"
 
 	"berth/internal/cli/format"
 	"berth/internal/cli/opts"
 	"berth/internal/cli/rows"
+	"berth/internal/engine"
 	"berth/internal/images"
 )
 
@@ -58,7 +61,45 @@ func (a *app) imagesCommand() *cobra.Command {
 		if o.Format == "" && !*quiet {
 			o.Format = a.clientConfig().ImagesFormat
 		}
-		return format.Rows(a.env.Stdout, rows.Images(list, time.Now(), !*noTrunc, *digests || strings.Contains(o.Format, ".Digest"), *quiet), o)
+		withDigests := *digests || strings.Contains(o.Format, ".Digest")
+		lines := rows.Images(list, time.Now(), !*noTrunc, withDigests, *quiet)
+		if !others(filters) {
+			shared, err := a.sharedRows(e, list, filters["reference"], !*noTrunc, withDigests, *quiet)
+			if err != nil {
+				return err
+			}
+			if len(shared) > 0 {
+				lines, o.Columns = append(lines, shared...), append(o.Columns, "Store")
+			}
+		}
+		return format.Rows(a.env.Stdout, lines, o)
 	}
 	return c
+}
+
+// others reports whether there are filters beside that for names, which are
+// about what only images of one's own have.
+func others(filters opts.Filters) bool {
+	return len(filters) > 1 || len(filters) == 1 && filters["reference"] == nil
+}
+
+// sharedRows are the images of folders that everybody uses, unless the account
+// has them itself.
+func (a *app) sharedRows(e *engine.Engine, own []image.Summary, patterns []string, trunc, digests, once bool) ([]rows.Image, error) {
+	list, err := e.Images().Shared(patterns)
+	if err != nil {
+		return nil, err
+	}
+	var out []rows.Image
+	for _, s := range list {
+		if slices.ContainsFunc(own, func(o image.Summary) bool { return o.ID == s.ID && slices.Contains(o.RepoTags, s.RepoTags[0]) }) {
+			continue
+		}
+		lines := rows.Images([]image.Summary{s.Summary}, time.Now(), trunc, digests, once)
+		for i := range lines {
+			lines[i].Store = s.Store + " (read-only)"
+		}
+		out = append(out, lines...)
+	}
+	return out, nil
 }

@@ -25,6 +25,7 @@ func (a *app) pullCommand() *cobra.Command {
 	quiet := f.BoolP("quiet", "q", false, "Suppress verbose output")
 	show := progressFlag(f)
 	keep := f.Bool("keep-blobs", false, "Keep the packed layers too, so that what is pushed or saved later is byte for byte what was pulled")
+	share := f.String("store", "", "Put the image into this folder, for everybody who has it among its \"image-stores\"")
 	f.Bool("disable-content-trust", true, "Skip image verification")
 	f.Lookup("disable-content-trust").Hidden = true
 	c.RunE = func(c *cobra.Command, args []string) error {
@@ -36,6 +37,10 @@ func (a *app) pullCommand() *cobra.Command {
 		var result images.PullResult
 		err = a.carry(c.Context(), report, opt.Ref, *all, func(ctx context.Context, e *engine.Engine, p images.Progress) (err error) {
 			opt.Progress = p
+			if *share != "" {
+				result, err = e.Images().PullShared(ctx, opt, *share)
+				return err
+			}
 			result, err = e.Images().Pull(ctx, opt)
 			return err
 		})

@@ -68,7 +68,7 @@ func Open(opt Options) (*Engine, error) {
 	}
 	e := &Engine{dir: dir, store: store.Open(dir), roster: roster.Open(dir, naming(cfg, h)), config: cfg, host: h}
 	e.images = images.Open(images.Options{
-		Dir: dir, Roster: e.roster, Remote: opt.Remote, KeepBlobs: cfg.KeepBlobs,
+		Dir: dir, Roster: e.roster, Remote: opt.Remote, KeepBlobs: cfg.KeepBlobs, Stores: cfg.ImageStores,
 		Driver: func() string { name, _ := e.driver(nil); return name },
 	})
 	return e, nil

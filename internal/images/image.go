@@ -74,6 +74,9 @@ func (s *Set) For(ctx context.Context, name, platformName, policy string, progre
 	}
 	if policy != pullAlways {
 		img, err := s.usableImage(name, platformName)
+		if st, _ := s.inShared(name); st != nil && errors.Is(err, errdef.ErrNotFound) {
+			img, err = s.fromShared(ctx, name, platformName, progress)
+		}
 		if err == nil || policy == pullNever || !errors.Is(err, errdef.ErrNotFound) {
 			return img, err
 		}

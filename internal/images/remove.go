@@ -133,7 +133,7 @@ func (s *Set) Remove(ctx context.Context, text string, opt RemoveOptions) ([]ima
 	r, err := s.withRemover(func(r *remover) error {
 		img, err := r.c.Find(text)
 		if err != nil {
-			return imageError(text, err)
+			return s.notOurs(text, imageError(text, err))
 		}
 		return r.remove(img, text, opt.Force)
 	})

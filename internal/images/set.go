@@ -24,6 +24,9 @@ type Options struct {
 	Remote Remote // talks to registries; nil refuses
 	// KeepBlobs keeps the packed layers of all that is pulled.
 	KeepBlobs bool
+	// Stores are the folders with images that everybody may use, in the order
+	// in which they are asked.
+	Stores []string
 	// Driver is the name of how container roots are made, for inspect.
 	Driver func() string
 }

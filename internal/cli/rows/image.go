@@ -39,6 +39,7 @@ type Image struct {
 	Repository   string
 	SharedSize   string `header:"SHARED SIZE"`
 	Size         string
+	Store        string `json:",omitempty"` // a folder that is everybody's and only read
 	Tag          string
 	UniqueSize   string `header:"UNIQUE SIZE"`
 }

@@ -1,0 +1,129 @@
+package images
+
+import (
+	"context"
+	"errors"
+	"fmt"
+	"io"
+
+	"github.com/moby/moby/api/types/image"
+
+	"berth/internal/archive"
+	"berth/internal/errdef"
+	"berth/internal/registry/ref"
+	"berth/internal/shared"
+	"berth/internal/state"
+	"berth/internal/store"
+)
+
+// Shared is an image in a folder that all accounts of the machine may use.
+type Shared struct {
+	image.Summary
+	Store string // the folder
+}
+
+// Shared lists the images of the shared folders, as far as their names fit one
+// of the patterns of --filter reference; without any all.
+func (s *Set) Shared(patterns []string) ([]Shared, error) {
+	var out []Shared
+	for _, dir := range s.Stores {
+		list, err := shared.Open(dir).Images()
+		if err != nil {
+			return out, err
+		}
+		for _, img := range list {
+			if len(patterns) > 0 && len(store.Matching([]string{img.Name}, patterns)) == 0 {
+				continue
+			}
+			item := Shared{Store: dir}
+			item.ID, item.RepoTags, item.Size, item.SharedSize, item.Containers = img.ID, Familiar([]string{img.Name}), img.Size, -1, -1
+			if !img.Created.IsZero() {
+				item.Created = img.Created.Unix()
+			}
+			out = append(out, item)
+		}
+	}
+	return out, nil
+}
+
+// inShared returns the first shared folder that has an image, with its full
+// name there.
+func (s *Set) inShared(text string) (st *shared.Store, name string) {
+	r, err := ref.Parse(text)
+	if err != nil || r.Digest != "" {
+		return nil, ""
+	}
+	for _, dir := range s.Stores {
+		if st := shared.Open(dir); st.Has(r.String()) {
+			return st, r.String()
+		}
+	}
+	return nil, ""
+}
+
+// fromShared makes an image of a shared folder one of this store. All of it is
+// checked on its way, as what an archive brings.
+func (s *Set) fromShared(ctx context.Context, text, platformName string, progress Progress) (store.Image, error) {
+	st, name := s.inShared(text)
+	if st == nil {
+		return store.Image{}, noImage(text)
+	}
+	if progress != nil {
+		progress.Message("Taking " + FamiliarName(name) + " from " + st.Dir())
+	}
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(st.Write(ctx, name, w)) }()
+	got, err := s.Load(ctx, r, platformName, progress)
+	r.Close()
+	if err != nil {
+		return store.Image{}, fmt.Errorf("cannot take %s from %s: %w", FamiliarName(name), st.Dir(), err)
+	}
+	if len(got) == 0 {
+		return store.Image{}, noImage(text)
+	}
+	return s.Find(got[0].ID)
+}
+
+// PullShared brings images from their registry into a shared folder. The data
+// root keeps nothing of them.
+func (s *Set) PullShared(ctx context.Context, opt PullOptions, folder string) (PullResult, error) {
+	remote, err := s.registries()
+	if err != nil {
+		return PullResult{}, err
+	}
+	tmp, err := s.Dir.Temp()
+	if err != nil {
+		return PullResult{}, err
+	}
+	defer tmp.Close()
+	dir, err := state.Open(tmp.Path("root"))
+	if err != nil {
+		return PullResult{}, err
+	}
+	passing := store.Open(dir)
+	opt.KeepBlobs = true
+	res, err := remote.Pull(ctx, passing, opt)
+	if err != nil {
+		return res, err
+	}
+	chosen, err := archive.Choose(passing, opt.Ref, opt.Platform, nil)
+	if err != nil {
+		return res, imageError(opt.Ref, err)
+	}
+	r, w := io.Pipe()
+	go func() { w.CloseWithError(archive.Save(ctx, passing, chosen, w)) }()
+	err = shared.Open(folder).Add(r)
+	r.Close()
+	if err != nil {
+		err = fmt.Errorf("cannot put %s into %s: %w", opt.Ref, folder, err)
+	}
+	return res, err
+}
+
+// notOurs says of an image that is not here that it lies in a shared folder.
+func (s *Set) notOurs(text string, err error) error {
+	if st, name := s.inShared(text); st != nil && errors.Is(err, errdef.ErrNotFound) {
+		return &errdef.Error{Kind: errdef.ErrConflict, Text: fmt.Sprintf("conflict: unable to remove %s: it lies in the shared image store %s, which %q only reads", FamiliarName(name), st.Dir(), "rmi")}
+	}
+	return err
+}
