@@ -20,7 +20,11 @@ type builder struct {
 	err error
 }
 
-func newBuilder() *builder { return &builder{next: nsinit.RegFree, top: nsinit.MaxRegs} }
+// Some hundred operations make a container; growing to there by doubling takes
+// as much memory again.
+func newBuilder() *builder {
+	return &builder{ops: make([]nsinit.Op, 0, 384), next: nsinit.RegFree, top: nsinit.MaxRegs}
+}
 
 func (b *builder) reg() nsinit.Reg {
 	r := b.next
