@@ -12,8 +12,13 @@ import (
 	"testing"
 )
 
-// UID is the ordinary account. No machine is likely to know it.
-const UID = 54321
+// UID is the ordinary account, RangesUID one that has ids beyond its own, from
+// RangesFrom on. No machine is likely to know any of them.
+const (
+	UID        = 54321
+	RangesUID  = 54322
+	RangesFrom = 1 << 30
+)
 
 // Lab is what a test needs to know of its surroundings.
 type Lab struct {
@@ -125,17 +130,59 @@ func Accounts(t *testing.T, test func(t *testing.T, l *Lab)) {
 		t.Log("BERTH_TEST_ACCOUNT=root: the ordinary account was left out")
 		return
 	}
-	t.Run("user", func(t *testing.T) { l.again(t) })
+	t.Run("user", func(t *testing.T) { l.again(t, UID, nil) })
 }
 
-// again runs the calling test once more, as the ordinary account.
-func (l *Lab) again(t *testing.T) {
+// Ranges runs test as an account that has ids beyond its own: /etc/subuid and
+// /etc/subgid grant it those from [RangesFrom] on, in a view of these files that
+// only the test has.
+func Ranges(t *testing.T, test func(t *testing.T, l *Lab)) {
+	l := Open(t)
+	if !Root() {
+		test(t, l)
+		return
+	}
+	for _, name := range []string{"newuidmap", "newgidmap"} {
+		if _, err := exec.LookPath(name); err != nil {
+			t.Fatalf("no %s: run test/packages.sh", name)
+		}
+	}
+	l.Services(t)
+	view := filepath.Join(l.Dir, "etc")
+	if err := os.MkdirAll(view, 0o755); err != nil {
+		t.Fatal(err)
+	}
+	passwd, err := os.ReadFile("/etc/passwd")
+	if err != nil {
+		t.Fatal(err)
+	}
+	id, grant := strconv.Itoa(RangesUID), fmt.Sprintf("ranged:%d:65536\n", RangesFrom)
+	for name, text := range map[string]string{
+		"passwd": string(passwd) + "ranged:x:" + id + ":" + id + "::/:/bin/sh\n", "subuid": grant, "subgid": grant,
+	} {
+		if err := os.WriteFile(filepath.Join(view, name), []byte(text), 0o644); err != nil {
+			t.Fatal(err)
+		}
+	}
+	t.Run("ranges", func(t *testing.T) {
+		const script = `for f in passwd subuid subgid; do mount --bind "$0/$f" /etc/$f || exit; done
+exec setpriv --reuid="$ID" --regid="$ID" --clear-groups "$@"`
+		l.again(t, RangesUID, []string{"unshare", "--mount", "env", "ID=" + id, "sh", "-c", script, view})
+	})
+}
+
+// again runs the calling test once more, as the ordinary account, or with the
+// words before it as another one.
+func (l *Lab) again(t *testing.T, uid int, as []string) {
 	top, _, _ := strings.Cut(t.Name(), "/")
 	home := filepath.Join(l.Dir, "home")
+	if as != nil {
+		home += "-ranges"
+	}
 	if err := os.MkdirAll(home, 0o700); err != nil {
 		t.Fatal(err)
 	}
-	if err := os.Chown(home, UID, UID); err != nil {
+	if err := os.Chown(home, uid, uid); err != nil {
 		t.Fatal(err)
 	}
 	// The test binary and the package folder lie where only root may look.
@@ -154,20 +201,23 @@ func (l *Lab) again(t *testing.T) {
 		args = append(args, "-test.v")
 	}
 	cmd := exec.Command(self, args...)
+	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: UID, Gid: UID}}
+	if as != nil {
+		cmd = exec.Command(as[0], append(append(as[1:], self), args...)...)
+	}
 	cmd.Dir = l.Dir + "/pkg"
 	cmd.Env = []string{
 		Handed + "=" + string(b), "HOME=" + home, "TMPDIR=" + home, "PATH=/usr/sbin:/usr/bin:/sbin:/bin",
 		"BERTH_KILL_SEED=" + os.Getenv("BERTH_KILL_SEED"), "BERTH_KILL_ROUNDS=" + os.Getenv("BERTH_KILL_ROUNDS"),
 		"BERTH_RACER=" + os.Getenv("BERTH_RACER"), "BERTH_SOAK=" + os.Getenv("BERTH_SOAK"),
 	}
-	cmd.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: UID, Gid: UID}}
 	out, err := cmd.CombinedOutput()
-	t.Logf("as uid %d:\n%s", UID, out)
+	t.Logf("as uid %d:\n%s", uid, out)
 	if err != nil {
-		t.Fatalf("as uid %d: %v", UID, err)
+		t.Fatalf("as uid %d: %v", uid, err)
 	}
 	if strings.Contains(string(out), "no tests to run") {
-		t.Fatalf("as uid %d: ran no test", UID)
+		t.Fatalf("as uid %d: ran no test", uid)
 	}
 }
 

@@ -41,15 +41,7 @@ func Cache(t T) string {
 func (l *Lab) startRegistries(t T) {
 	t.Helper()
 	cache := Cache(t)
-	// One test process at a time fills the storage.
-	lock, err := os.OpenFile(filepath.Join(cache, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
-	if err != nil {
-		t.Fatal(err)
-	}
-	defer lock.Close()
-	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
-		t.Fatal(err)
-	}
+	defer lockCache(t, cache)()
 	conf := filepath.Join(l.Dir, "registries")
 	if err := os.Mkdir(conf, 0o700); err != nil {
 		t.Fatal(err)
@@ -74,7 +66,7 @@ func (l *Lab) startRegistries(t T) {
 	l.Auth = startRegistry(t, conf, "auth", shared, auth, "")
 	l.TLS = startRegistry(t, conf, "tls", shared, "", "  tls: {certificate: "+crt+", key: "+key+"}\n")
 	l.Scratch = startRegistry(t, conf, "scratch", filepath.Join(l.Dir, "scratch"), "", "")
-	fill(t, l.Mirror, cache, shared)
+	fill(t, "filled-", l.Mirror, cache, images.PushAll)
 	l.Tricky = startTricky(t, l.Open)
 	l.Far = StartProxy(t, Far{Upstream: l.Open, Delay: 30 * time.Millisecond, Rate: 100e6}).Addr
 }
@@ -99,19 +91,41 @@ func (l *Lab) Big(t T) string {
 // BigStorage is the folder where the registry of the big images keeps them.
 func BigStorage(t T) string { return filepath.Join(Cache(t), "big") }
 
-// fill puts the images into the registry unless its storage holds this version
-// of them.
-func fill(t T, registry, cache, storage string) {
+// Services has the registries hold the images of servers: see
+// [images.PushServices].
+func (l *Lab) Services(t T) {
+	t.Helper()
+	cache := Cache(t)
+	defer lockCache(t, cache)()
+	fill(t, "services-", l.Mirror, cache, images.PushServices)
+}
+
+// lockCache has one test process at a time fill the storage.
+func lockCache(t T, cache string) (unlock func()) {
+	t.Helper()
+	lock, err := os.OpenFile(filepath.Join(cache, "lock"), os.O_CREATE|os.O_RDWR, 0o600)
+	if err != nil {
+		t.Fatal(err)
+	}
+	if err := syscall.Flock(int(lock.Fd()), syscall.LOCK_EX); err != nil {
+		t.Fatal(err)
+	}
+	return func() { lock.Close() }
+}
+
+// fill puts images into the shared registry unless its storage holds this version
+// of them, as a stamp says.
+func fill(t T, stamps, registry, cache string, push func(base, cache string, log io.Writer) error) {
 	t.Helper()
 	version, err := images.Version()
 	if err != nil {
 		t.Fatal(err)
 	}
-	stamp := filepath.Join(storage, "filled-"+version)
+	stamp := filepath.Join(cache, "registry", stamps+version)
 	if _, err := os.Stat(stamp); err == nil {
 		return
 	}
-	if err := images.PushAll(registry, cache, os.Stderr); err != nil {
+	if err := push(registry, cache, os.Stderr); err != nil {
 		t.Fatal(err)
 	}
 	if err := os.WriteFile(stamp, nil, 0o600); err != nil {

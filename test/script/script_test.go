@@ -19,21 +19,28 @@ import (
 
 func TestScripts(t *testing.T) {
 	before := lab.Cgroups()
-	lab.Accounts(t, func(t *testing.T, l *lab.Lab) {
-		testscript.Run(t, testscript.Params{
-			Dir:       "testdata",
-			Setup:     func(e *testscript.Env) error { return setup(l, e) },
-			Condition: condition,
-			Cmds: map[string]func(*testscript.TestScript, bool, []string){
-				"exit": cmdExit, "pty": cmdPty, "waitfor": cmdWaitfor, "httpget": cmdHTTPGet,
-				"set": cmdSet, "clean": cmdClean, "noleak": cmdNoleak, "nowrite": cmdNowrite,
-			},
-			RequireUniqueNames: true,
-			ContinueOnError:    true, // one run shows all that is wrong
-		})
-	})
+	lab.Accounts(t, func(t *testing.T, l *lab.Lab) { testscript.Run(t, params(l, "testdata")) })
 	for _, path := range lab.AbandonedCgroups(before) {
 		t.Errorf("control group left behind: %s", path)
+	}
+}
+
+// TestRanges runs the scripts for an account that has ids beyond its own.
+func TestRanges(t *testing.T) {
+	lab.Ranges(t, func(t *testing.T, l *lab.Lab) { testscript.Run(t, params(l, "testdata/ranges")) })
+}
+
+func params(l *lab.Lab, dir string) testscript.Params {
+	return testscript.Params{
+		Dir:       dir,
+		Setup:     func(e *testscript.Env) error { return setup(l, e) },
+		Condition: condition,
+		Cmds: map[string]func(*testscript.TestScript, bool, []string){
+			"exit": cmdExit, "pty": cmdPty, "waitfor": cmdWaitfor, "httpget": cmdHTTPGet,
+			"set": cmdSet, "clean": cmdClean, "noleak": cmdNoleak, "nowrite": cmdNowrite,
+		},
+		RequireUniqueNames: true,
+		ContinueOnError:    true, // one run shows all that is wrong
 	}
 }
 
