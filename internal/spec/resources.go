@@ -106,7 +106,10 @@ func (b *builder) sysctls() error {
 		if b.in.Host.Kernel.AtLeast(4, 11) {
 			out["net.ipv4.ip_unprivileged_port_start"] = "0"
 		}
-		if !b.in.Host.Rootless { // the range of groups has to be mapped
+		switch host := b.in.Host; { // the range of groups has to be mapped
+		case host.IDs.Some():
+			out["net.ipv4.ping_group_range"] = fmt.Sprintf("0 %d", last(host.IDs.GIDs))
+		case !host.Rootless:
 			out["net.ipv4.ping_group_range"] = "0 2147483647"
 		}
 	}

@@ -122,12 +122,16 @@ func (h Host) mapped(id identity) error {
 }
 
 func (h Host) unmapped(what string, id uint32, maps []specs.LinuxIDMapping) error {
-	last := uint32(0)
-	for _, m := range maps {
-		last = max(last, m.ContainerID+m.Size-1)
-	}
 	return fmt.Errorf("%s %d does not exist in the container: this account has ids up to %d there (/etc/subuid, /etc/subgid); --userns single gives the %s to the account's own id",
-		what, id, last, what)
+		what, id, last(maps), what)
+}
+
+// last is the greatest id of a map.
+func last(maps []specs.LinuxIDMapping) (n uint32) {
+	for _, m := range maps {
+		n = max(n, m.ContainerID+m.Size-1)
+	}
+	return n
 }
 
 // KeepGroups reports whether a process keeps the groups of the account: it is

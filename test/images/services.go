@@ -40,7 +40,7 @@ type service struct {
 
 func services() map[string]service {
 	return map[string]service{
-		"postgres": {command: []string{"postgres"}, entry: `#!/bin/bash
+		"postgres": {command: []string{"postgres"}, more: []Entry{{Name: "run/postgresql/", Mode: 0o3777}}, entry: `#!/bin/bash
 # Root gives the folder away and becomes postgres, who makes a database.
 set -e
 export PGDATA=/var/lib/postgresql/data PATH=/usr/lib/postgresql/15/bin:$PATH

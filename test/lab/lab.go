@@ -13,11 +13,13 @@ import (
 )
 
 // UID is the ordinary account, RangesUID one that has ids beyond its own, from
-// RangesFrom on. No machine is likely to know any of them.
+// RangesFrom on, and is in the group RangesGroup. No machine is likely to know
+// any of them.
 const (
-	UID        = 54321
-	RangesUID  = 54322
-	RangesFrom = 1 << 30
+	UID         = 54321
+	RangesUID   = 54322
+	RangesFrom  = 1 << 30
+	RangesGroup = 54399
 )
 
 // Lab is what a test needs to know of its surroundings.
@@ -135,7 +137,7 @@ func Accounts(t *testing.T, test func(t *testing.T, l *Lab)) {
 
 // Ranges runs test as an account that has ids beyond its own: /etc/subuid and
 // /etc/subgid grant it those from [RangesFrom] on, in a view of these files that
-// only the test has.
+// only the test has. Beside them lies etc/of-group, for [RangesGroup] to read.
 func Ranges(t *testing.T, test func(t *testing.T, l *Lab)) {
 	l := Open(t)
 	if !Root() {
@@ -164,10 +166,17 @@ func Ranges(t *testing.T, test func(t *testing.T, l *Lab)) {
 			t.Fatal(err)
 		}
 	}
+	file := filepath.Join(view, "of-group")
+	if err := os.WriteFile(file, []byte("for the group\n"), 0o640); err != nil {
+		t.Fatal(err)
+	}
+	if err := os.Chown(file, 0, RangesGroup); err != nil {
+		t.Fatal(err)
+	}
 	t.Run("ranges", func(t *testing.T) {
 		const script = `for f in passwd subuid subgid; do mount --bind "$0/$f" /etc/$f || exit; done
-exec setpriv --reuid="$ID" --regid="$ID" --clear-groups "$@"`
-		l.again(t, RangesUID, []string{"unshare", "--mount", "env", "ID=" + id, "sh", "-c", script, view})
+exec setpriv --reuid="$ID" --regid="$ID" --groups="$G" "$@"`
+		l.again(t, RangesUID, []string{"unshare", "--mount", "env", "ID=" + id, "G=" + strconv.Itoa(RangesGroup), "sh", "-c", script, view})
 	})
 }
 

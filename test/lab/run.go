@@ -33,7 +33,7 @@ func (l *Lab) Place(t T, dir string) *Place {
 	p.Env = []string{
 		"PATH=" + l.Bin() + ":/usr/sbin:/usr/bin:/sbin:/bin", "HOME=" + p.Home, "TERM=xterm",
 		"BERTH_ROOT=" + p.Root, "BERTH_CONFIG=" + conf, "DOCKER_CONFIG=" + filepath.Join(p.Home, ".docker"),
-		"OPEN=" + l.Open, "AUTH=" + l.Auth, "TLS=" + l.TLS, "TRICKY=" + l.Tricky, "FAR=" + l.Far, "SCRATCH=" + l.Scratch,
+		"LAB=" + l.Dir, "OPEN=" + l.Open, "AUTH=" + l.Auth, "TLS=" + l.TLS, "TRICKY=" + l.Tricky, "FAR=" + l.Far, "SCRATCH=" + l.Scratch,
 	}
 	t.Cleanup(func() {
 		p.Clean()
