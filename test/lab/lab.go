@@ -135,6 +135,16 @@ func Accounts(t *testing.T, test func(t *testing.T, l *Lab)) {
 	t.Run("user", func(t *testing.T) { l.again(t, UID, nil) })
 }
 
+// Account runs test as the ordinary account alone, for what root has no part in.
+func Account(t *testing.T, test func(t *testing.T, l *Lab)) {
+	l := Open(t)
+	if !Root() {
+		test(t, l)
+		return
+	}
+	t.Run("user", func(t *testing.T) { l.again(t, UID, nil) })
+}
+
 // Ranges runs test as an account that has ids beyond its own: /etc/subuid and
 // /etc/subgid grant it those from [RangesFrom] on, in a view of these files that
 // only the test has. Beside them lies etc/of-group, for [RangesGroup] to read.
