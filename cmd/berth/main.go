@@ -16,6 +16,7 @@ import (
 
 	"berth/internal/cli"
 	"berth/internal/hello"
+	"berth/internal/inside"
 	"berth/internal/oci"
 	"berth/internal/prelude"
 	"berth/internal/stage"
@@ -32,6 +33,9 @@ func main() {
 	}
 	if os.Args[0] == transfer.Arg0 {
 		os.Exit(transfer.Main())
+	}
+	if os.Args[0] == inside.Arg0 {
+		os.Exit(inside.Main())
 	}
 	if len(os.Args) >= 2 && os.Args[1] == hello.Arg && filepath.Base(os.Args[0]) == "hello" {
 		os.Exit(hello.Main())

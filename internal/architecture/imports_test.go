@@ -13,14 +13,14 @@ import (
 // or along an arrow of its row.
 var rooms = map[string][]string{
 	// faces
-	"cmd/berth":        {"internal/cli", "internal/oci", "internal/version", "internal/hello", "internal/transfer", "internal/prelude", "internal/stage", "internal/shim", "internal/remote", "internal/remote/serve"}, // the last three without embedded stages
+	"cmd/berth":        {"internal/cli", "internal/oci", "internal/version", "internal/hello", "internal/transfer", "internal/inside", "internal/prelude", "internal/stage", "internal/shim", "internal/remote", "internal/remote/serve"}, // the last three without embedded stages
 	"cmd/berth-shim":   {"internal/shim"},
 	"cmd/berth-remote": {"internal/remote/serve"},
 	"cmd/berth-oci":    {"internal/oci", "internal/prelude", "internal/version"},
 	"internal/cli": {
 		"internal/cli/opts", "internal/cli/format", "internal/cli/rows", "internal/cli/progress", "internal/cli/term",
 		"internal/version",
-		"internal/engine", "internal/images", "internal/remote", // nouns; not pull: that links net/http
+		"internal/engine", "internal/images", "internal/remote", "internal/inside", // nouns, and how to remove what other ids own; not pull: that links net/http
 		"internal/registry/ref", // the grammar of image names, no network
 		"internal/doctor",
 		"internal/state", "internal/sys",
@@ -46,12 +46,13 @@ var rooms = map[string][]string{
 		"internal/registry", "internal/registry/ref", "internal/registry/platform", "internal/layer", "internal/store",
 		"internal/state", "internal/sys",
 	},
-	"internal/remote": {"internal/images", "internal/errdef", "internal/stage", "internal/store", "internal/state"},
+	"internal/remote": {"internal/userns", "internal/images", "internal/errdef", "internal/stage", "internal/store", "internal/state"},
 	"internal/remote/serve": {
 		"internal/remote", "internal/pull", "internal/push", "internal/registry", "internal/registry/ref", "internal/config",
 		"internal/images", "internal/errdef", "internal/store", "internal/layer", "internal/state",
 	},
 	"internal/images": { // what commands do with images
+		"internal/inside", // whose layers may have owners of other ids
 		"internal/roster", // which containers need them
 		"internal/archive", "internal/change", "internal/hello", "internal/layer", "internal/store", "internal/filter",
 		"internal/shared",                                     // folders of images that everybody uses
@@ -60,6 +61,7 @@ var rooms = map[string][]string{
 	},
 	"internal/engine": {
 		"internal/images", "internal/errdef",
+		"internal/inside",  // work on files of other ids
 		"internal/foreign", // containers in the hands of another runtime
 		"internal/userns",  // the ids of an ordinary account's containers
 		"internal/version",
@@ -122,7 +124,8 @@ var rooms = map[string][]string{
 	"internal/commit":            {"internal/change", "internal/layer", "internal/store"},
 	"internal/change":            {},
 	"internal/archive":           {"internal/inflate", "internal/layer", "internal/store", "internal/registry/ref", "internal/registry/platform", "internal/state", "internal/sys"}, // inflate: packed archives, and packed layers in them
-	"internal/transfer":          {"internal/layer", "internal/sys"},
+	"internal/transfer":          {"internal/layer", "internal/userns", "internal/sys"},                                                                                             // userns: files of other ids
+	"internal/inside":            {"internal/layer", "internal/store", "internal/userns", "internal/host", "internal/state", "internal/sys"},
 	"internal/userns":            {"internal/host", "internal/nsinit", "internal/sys"}, // nsinit: namespaces are made and entered by processes
 	"internal/stage":             {"internal/state"},
 	"internal/config":            {"internal/host"},
@@ -169,6 +172,7 @@ var guests = map[string]guest{
 			"internal/foreign",
 			"internal/hello",
 			"internal/host",
+			"internal/inside",
 			"internal/journal",
 			"internal/layer",
 			"internal/logs",

@@ -16,10 +16,11 @@ import (
 
 // ImportOptions describes the image that is made of a file system.
 type ImportOptions struct {
-	Name     string // full name; may be empty
-	Platform string // os/arch[/variant]; empty: the host's
-	Message  string // what the history says
-	Config   any    // the member "config" of the image configuration
+	Layers   *layer.Set // where the layer goes; nil: to the plain ones
+	Name     string     // full name; may be empty
+	Platform string     // os/arch[/variant]; empty: the host's
+	Message  string     // what the history says
+	Config   any        // the member "config" of the image configuration
 	Zstd     Tool
 	Report   func(current int64) // hears how much was read; may be nil
 }
@@ -49,6 +50,9 @@ func Import(ctx context.Context, s *store.Store, r io.Reader, opt ImportOptions)
 	if err != nil {
 		return store.Image{}, err
 	}
+	if opt.Layers == nil {
+		opt.Layers = layer.Open(s.Dir())
+	}
 	lease, err := s.LeaseAll()
 	if err != nil {
 		return store.Image{}, err
@@ -63,7 +67,7 @@ func Import(ctx context.Context, s *store.Store, r io.Reader, opt ImportOptions)
 		return store.Image{}, fmt.Errorf("cannot import: %w", err)
 	}
 	defer tarStream.Close()
-	m, err := layer.Open(s.Dir()).Add(ctx, &room{Reader: tarStream, space: sys.Space{Dir: s.Dir().Path("layers")}}, layer.Options{Durable: true})
+	m, err := opt.Layers.Add(ctx, &room{Reader: tarStream, space: sys.Space{Dir: s.Dir().Path("layers")}}, layer.Options{Durable: true})
 	if err != nil {
 		return store.Image{}, fmt.Errorf("cannot import: %w", err)
 	}

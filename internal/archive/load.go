@@ -26,7 +26,8 @@ import (
 
 // LoadOptions says what to take from an archive.
 type LoadOptions struct {
-	Platform string // os/arch[/variant]; empty: see [Load]
+	Layers   *layer.Set // where layers go; nil: to the plain ones
+	Platform string     // os/arch[/variant]; empty: see [Load]
 	Zstd     Tool
 	// Report hears how far a layer is, called by 12 digits of its digest; it
 	// may be nil. It is called from several goroutines.
@@ -66,7 +67,10 @@ func Load(ctx context.Context, s *store.Store, r io.Reader, opt LoadOptions) ([]
 	if opt.Report == nil {
 		opt.Report = func(string, string, int64, int64) {}
 	}
-	l := &loading{ctx: ctx, store: s, layers: layer.Open(s.Dir()), opt: opt, sizes: map[string]int64{},
+	if opt.Layers == nil {
+		opt.Layers = layer.Open(s.Dir())
+	}
+	l := &loading{ctx: ctx, store: s, layers: opt.Layers, opt: opt, sizes: map[string]int64{},
 		unpack: unpacker{opt.Zstd, inflate.NewGate(runtime.GOMAXPROCS(0))}}
 	if f, ok := r.(*os.File); ok && isPlainFile(f) {
 		return l.file(f)
@@ -119,11 +123,17 @@ func (l *loading) file(f *os.File) ([]Loaded, error) {
 		return nil, err
 	}
 	defer lease.Close()
-	todo = slices.DeleteFunc(todo, func(pl planLayer) bool { return l.layers.Has(pl.diffID) })
+	todo = slices.DeleteFunc(todo, func(pl planLayer) bool { return l.there(pl.diffID) })
 	if err := l.unpackAll(dir, todo); err != nil {
 		return nil, err
 	}
 	return l.list(p)
+}
+
+// there reports whether a layer is there, of whichever kind.
+func (l *loading) there(diffID string) bool {
+	_, err := l.layers.Find(diffID)
+	return err == nil
 }
 
 // unpackAll unpacks several layers at once, the biggest first. The first error
@@ -355,7 +365,7 @@ func shortID(name string) string {
 func (l *loading) list(p *plan) ([]Loaded, error) {
 	for _, img := range p.images {
 		for _, pl := range img.layers {
-			if !l.layers.Has(pl.diffID) {
+			if !l.there(pl.diffID) {
 				return nil, missingLayer(pl)
 			}
 		}
@@ -385,7 +395,7 @@ func (l *loading) manifest(img *planned) ([]byte, error) {
 		ids = append(ids, pl.diffID)
 	}
 	return newManifest(img.config, ids, func(diffID string) int64 {
-		if m, err := l.layers.Meta(diffID); err == nil && m.TarSize > 0 {
+		if m, err := l.layers.Find(diffID); err == nil && m.TarSize > 0 {
 			return m.TarSize
 		}
 		return l.sizes[diffID]

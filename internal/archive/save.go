@@ -46,7 +46,7 @@ type saving struct {
 // Save writes images as one archive to w. Everything that can be known to be
 // missing is told before the first byte. What is being written stays, also if
 // an image is removed meanwhile.
-func Save(ctx context.Context, s *store.Store, images []Chosen, w io.Writer) error {
+func Save(ctx context.Context, s *store.Store, layers *layer.Set, images []Chosen, w io.Writer) error {
 	var needed []string
 	for _, c := range images {
 		blobs, err := s.Blobs(c.Image)
@@ -60,7 +60,7 @@ func Save(ctx context.Context, s *store.Store, images []Chosen, w io.Writer) err
 		return err
 	}
 	defer lease.Close()
-	v := &saving{store: s, layers: layer.Open(s.Dir()), docs: map[string]blob{}, bulk: map[string]blob{}, repos: map[string]map[string]string{}}
+	v := &saving{store: s, layers: layers, docs: map[string]blob{}, bulk: map[string]blob{}, repos: map[string]map[string]string{}}
 	for _, c := range images {
 		if err := v.add(c); err != nil {
 			return fmt.Errorf("cannot save image %s: %w", shortID(c.Image.ID), err)
@@ -142,7 +142,7 @@ func (v *saving) addLayers(img store.Image) ([]store.Descriptor, error) {
 			out = append(out, d)
 			continue
 		}
-		meta, err := v.layers.Meta(id)
+		meta, err := v.layers.Find(id)
 		if err != nil {
 			return nil, fmt.Errorf("%w: pull the image again", err)
 		}

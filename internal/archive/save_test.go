@@ -12,6 +12,7 @@ import (
 	"strings"
 	"testing"
 
+	"berth/internal/layer"
 	"berth/internal/store"
 )
 
@@ -38,7 +39,7 @@ func contents(t *testing.T, b []byte) (names []string, files map[string][]byte) 
 func save(t *testing.T, s *store.Store, images ...Chosen) []byte {
 	t.Helper()
 	var b bytes.Buffer
-	if err := Save(t.Context(), s, images, &b); err != nil {
+	if err := Save(t.Context(), s, layer.Open(s.Dir()), images, &b); err != nil {
 		t.Fatal(err)
 	}
 	return b.Bytes()
@@ -133,7 +134,7 @@ func TestSaveKeptBlob(t *testing.T) {
 	if err := os.WriteFile(path, packed, 0o600); err != nil {
 		t.Fatal(err)
 	}
-	err := Save(t.Context(), s, []Chosen{{Image: find(t, s, f)}}, io.Discard)
+	err := Save(t.Context(), s, layer.Open(s.Dir()), []Chosen{{Image: find(t, s, f)}}, io.Discard)
 	if err == nil || !strings.Contains(err.Error(), "is damaged") {
 		t.Errorf("a damaged blob: %v", err)
 	}
@@ -148,21 +149,21 @@ func TestSaveFails(t *testing.T) {
 	img := find(t, s, f)
 	ctx, cancel := context.WithCancel(t.Context())
 	cancel()
-	if err := Save(ctx, s, []Chosen{{Image: img}}, io.Discard); !errors.Is(err, context.Canceled) {
+	if err := Save(ctx, s, layer.Open(s.Dir()), []Chosen{{Image: img}}, io.Discard); !errors.Is(err, context.Canceled) {
 		t.Error(err)
 	}
-	layer := store.Digest(f.layers[0])
-	if err := os.Remove(store.LayerPath(s.Dir(), layer) + "/tree/one"); err != nil {
+	lost := store.Digest(f.layers[0])
+	if err := os.Remove(store.LayerPath(s.Dir(), store.Plain, lost) + "/tree/one"); err != nil {
 		t.Fatal(err)
 	}
-	if err := Save(t.Context(), s, []Chosen{{Image: img}}, io.Discard); err == nil || !strings.Contains(err.Error(), layer) {
+	if err := Save(t.Context(), s, layer.Open(s.Dir()), []Chosen{{Image: img}}, io.Discard); err == nil || !strings.Contains(err.Error(), lost) {
 		t.Errorf("a layer that lost a file: %v", err)
 	}
-	if err := os.Remove(store.LayerPath(s.Dir(), layer) + "/meta.json"); err != nil {
+	if err := os.Remove(store.LayerPath(s.Dir(), store.Plain, lost) + "/meta.json"); err != nil {
 		t.Fatal(err)
 	}
 	var b bytes.Buffer
-	if err := Save(t.Context(), s, []Chosen{{Image: img}}, &b); err == nil || !strings.Contains(err.Error(), "pull the image again") || b.Len() > 0 {
+	if err := Save(t.Context(), s, layer.Open(s.Dir()), []Chosen{{Image: img}}, &b); err == nil || !strings.Contains(err.Error(), "pull the image again") || b.Len() > 0 {
 		t.Errorf("a missing layer: %v, after %d bytes", err, b.Len())
 	}
 }

@@ -6,6 +6,7 @@ import (
 	"os/exec"
 	"syscall"
 
+	"berth/internal/inside"
 	"berth/internal/state"
 )
 
@@ -35,6 +36,7 @@ func (a *app) removeCommand(name string) error {
 	if err != nil {
 		return err
 	}
+	inside.Serve(dir)
 	trash, err := dir.Adopt(name)
 	if errors.Is(err, fs.ErrNotExist) {
 		return nil // somebody else was faster

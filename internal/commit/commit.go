@@ -124,7 +124,7 @@ func (c Container) parent(s *store.Store) (dockerspec.DockerOCIImage, []store.De
 	}
 	if layers == nil {
 		for _, id := range c.Layers {
-			meta, _ := store.ReadLayerMeta(s.Dir(), id)
+			meta, _ := store.FindLayer(s.Dir(), id)
 			layers = append(layers, store.Descriptor{MediaType: store.MediaTypeLayer, Digest: id, Size: meta.TarSize})
 		}
 	}

@@ -19,7 +19,7 @@ import (
 // changes tells what a container has changed in its image. What a start puts
 // there for every container is not its own.
 func (e *Engine) changes(r *record) (layer.Container, error) {
-	trees, err := e.stack(r.Layers)
+	trees, err := e.stack(r)
 	if err != nil {
 		return layer.Container{}, err
 	}
@@ -37,26 +37,25 @@ func ownPlaces() []string {
 	return []string{"/dev", "/proc", "/sys", "/etc/hosts", "/etc/hostname", "/etc/resolv.conf"}
 }
 
-// changesOf finds a container and tells what it has changed.
-func (e *Engine) changesOf(ref string) (layer.Container, error) {
-	id, err := e.find(ref)
-	if err != nil {
-		return layer.Container{}, err
-	}
-	r, _, err := e.load(id)
-	if err != nil {
-		return layer.Container{}, err
-	}
-	return e.changes(r)
-}
-
 // ContainerDiff lists what a container has changed in its root file system.
 func (e *Engine) ContainerDiff(ctx context.Context, ref string) ([]layer.Change, error) {
-	c, err := e.changesOf(ref)
+	id, err := e.find(ref)
 	if err != nil {
 		return nil, err
 	}
-	return transfer.Changes(ctx, c, e.transferSpaces())
+	r, _, err := e.load(id)
+	if err != nil {
+		return nil, err
+	}
+	c, err := e.changes(r)
+	if err != nil {
+		return nil, err
+	}
+	spaces, err := e.transferSpaces(r)
+	if err != nil {
+		return nil, err
+	}
+	return transfer.Changes(ctx, c, spaces)
 }
 
 // ContainerExport writes the root file system of a container as a tar stream,
@@ -74,8 +73,12 @@ func (e *Engine) ContainerExport(ctx context.Context, ref string, w io.Writer) e
 	if err != nil {
 		return err
 	}
+	spaces, err := e.transferSpaces(r)
+	if err != nil {
+		return err
+	}
 	e.noteContainer(r, events.ActionExport)
-	return e.stillThere(id, transfer.Export(ctx, w, c, e.transferSpaces()))
+	return e.stillThere(id, transfer.Export(ctx, w, c, spaces))
 }
 
 // stillThere is the last word on what was read of a container: files vanish
@@ -159,11 +162,15 @@ func (e *Engine) commitLayer(ctx context.Context, r *record, st shim.Status, opt
 	if err != nil {
 		return nil, err
 	}
-	list, err := transfer.Changes(ctx, c, e.transferSpaces())
+	spaces, err := e.transferSpaces(r)
+	if err != nil {
+		return nil, err
+	}
+	list, err := transfer.Changes(ctx, c, spaces)
 	if err = e.stillThere(r.ID, err); err != nil || len(list) == 0 {
 		return nil, err // without any change there is no layer
 	}
-	return commit.Layer(ctx, layer.Open(e.dir), func(w io.Writer) error {
-		return e.stillThere(r.ID, transfer.WriteDiff(ctx, w, c, e.transferSpaces()))
+	return commit.Layer(ctx, e.ownLayers(), func(w io.Writer) error {
+		return e.stillThere(r.ID, transfer.WriteDiff(ctx, w, c, spaces))
 	})
 }

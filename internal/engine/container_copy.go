@@ -115,7 +115,12 @@ func (e *Engine) tryFiles(ctx context.Context, id string) (*Files, error) {
 	if !e.host.Rootless {
 		return &Files{Session: transfer.Local(root)}, nil
 	}
-	s, err := transfer.Attach(ctx, root, e.transferSpaces())
+	spaces, err := e.transferSpaces(r)
+	if err != nil {
+		root.Close()
+		return nil, err
+	}
+	s, err := transfer.Attach(ctx, root, spaces)
 	if err != nil {
 		return nil, transferError(err)
 	}
@@ -153,14 +158,14 @@ func (e *Engine) stoppedFiles(ctx context.Context, id string) (_ *Files, err err
 	if err != nil {
 		return nil, err
 	}
-	if f.Session, err = transfer.Start(ctx, l, e.transferSpaces()); err != nil {
+	spaces, err := e.transferSpaces(r)
+	if err != nil {
+		return nil, err
+	}
+	if f.Session, err = transfer.Start(ctx, l, spaces); err != nil {
 		return nil, transferError(err)
 	}
 	return f, nil
-}
-
-func (e *Engine) transferSpaces() transfer.Namespaces {
-	return transfer.Namespaces{User: e.host.Rootless, UID: e.host.UID, GID: e.host.GID}
 }
 
 // transferError explains that a namespace was refused.

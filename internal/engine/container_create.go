@@ -28,6 +28,9 @@ func (e *Engine) ContainerCreate(ctx context.Context, opt CreateOptions) (Create
 	if err != nil {
 		return Created{}, err
 	}
+	if err := e.ensureLayers(ctx, r); err != nil {
+		return Created{}, err
+	}
 	e.dir.Sweep() // of what killed commands have left half-made
 	why, err := e.place(ctx, r, img)
 	if err != nil {
@@ -152,7 +155,7 @@ func (e *Engine) place(ctx context.Context, r *record, img store.Image) (why str
 		return "", err
 	}
 	if r.Driver == driverCopy {
-		if err := e.materialize(img.Layers, tmp.Path("c", rootfsDir)); err != nil {
+		if err := e.copyLayers(ctx, r, "/", tmp.Path("c", rootfsDir)); err != nil {
 			return "", err
 		}
 	}
@@ -163,7 +166,7 @@ func (e *Engine) place(ctx context.Context, r *record, img store.Image) (why str
 		return "", err
 	}
 	defer hold.Unlock()
-	if _, err := e.stack(r.Layers); err != nil {
+	if _, err := e.stack(r); err != nil {
 		return "", err
 	}
 	if err := e.roster.Claim(r, r.Name); err != nil {

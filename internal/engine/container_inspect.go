@@ -10,7 +10,6 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/storage"
 
-	"berth/internal/layer"
 	"berth/internal/roster"
 	"berth/internal/shim"
 )
@@ -88,8 +87,7 @@ func stateOf(st shim.Status) *container.State {
 func (e *Engine) graphDriver(r *record) *storage.DriverData {
 	d := &storage.DriverData{Name: r.Driver, Data: map[string]string{}}
 	if r.Driver == driverOverlay {
-		set := layer.Open(e.dir)
-		if lower, err := set.Stack(r.Layers); err == nil {
+		if lower, err := e.stack(r); err == nil {
 			d.Data["LowerDir"] = strings.Join(lower, ":")
 		}
 		d.Data["UpperDir"] = e.containerDir(r.ID, upperDir)

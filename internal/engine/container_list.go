@@ -8,7 +8,6 @@ import (
 
 	"berth/internal/roster"
 	"berth/internal/store"
-	"berth/internal/sys"
 )
 
 // ContainerList lists containers, the newest first.
@@ -62,7 +61,7 @@ func (e *Engine) summary(en roster.Entry, size bool) container.Summary {
 
 func (e *Engine) sizeRw(r *record) int64 {
 	if r.Driver == driverCopy {
-		return sys.TreeSize(e.containerDir(r.ID, rootfsDir))
+		return e.dir.Size(e.containerDir(r.ID, rootfsDir))
 	}
-	return sys.TreeSize(e.containerDir(r.ID, upperDir))
+	return e.dir.Size(e.containerDir(r.ID, upperDir))
 }

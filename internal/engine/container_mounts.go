@@ -80,21 +80,16 @@ func (e *Engine) ensureVolumes(ctx context.Context, r *record) error {
 		if !slices.Contains(r.Fill, p.Name) {
 			continue
 		}
-		if err := e.fillVolume(r, p); err != nil {
+		if err := e.fillVolume(ctx, r, p); err != nil {
 			return err
 		}
 	}
 	return nil
 }
 
-func (e *Engine) fillVolume(r *record, p container.MountPoint) error {
+func (e *Engine) fillVolume(ctx context.Context, r *record, p container.MountPoint) error {
 	err := e.volumes().Fill(p.Name, func(data string) error {
-		view, err := e.view(r.Layers)
-		if err != nil {
-			return err
-		}
-		defer view.Close()
-		return view.CopyOut(p.Destination, data)
+		return e.copyLayers(ctx, r, p.Destination, data)
 	})
 	if err != nil && !errors.Is(err, fs.ErrNotExist) {
 		return fmt.Errorf("cannot fill volume %s from the image: %w", p.Name, err)

@@ -13,7 +13,6 @@ import (
 	"berth/internal/cgroup"
 	"berth/internal/shim"
 	"berth/internal/state"
-	"berth/internal/sys"
 )
 
 // ContainerRemove takes a container away. One that runs is refused unless
@@ -139,7 +138,7 @@ func (e *Engine) ContainerPrune(ctx context.Context, filters map[string][]string
 		if c.State == container.StateRunning || c.State == container.StateRestarting || c.State == container.StatePaused {
 			continue
 		}
-		size := sys.TreeSize(e.containerDir(c.ID, upperDir)) + sys.TreeSize(e.containerDir(c.ID, rootfsDir))
+		size := e.dir.Size(e.containerDir(c.ID, upperDir)) + e.dir.Size(e.containerDir(c.ID, rootfsDir))
 		err := e.ContainerRemove(ctx, c.ID, RemoveOptions{})
 		if errors.Is(err, ErrNotFound) {
 			continue

@@ -1,6 +1,7 @@
 package engine
 
 import (
+	"context"
 	"errors"
 	"fmt"
 	"io/fs"
@@ -28,7 +29,7 @@ func (e *Engine) rootfs(r *record) (crt.Rootfs, error) {
 	if r.Driver == driverCopy {
 		return root, nil
 	}
-	trees, err := e.stack(r.Layers)
+	trees, err := e.stack(r)
 	if err != nil {
 		return root, err
 	}
@@ -105,7 +106,7 @@ func (e *Engine) driver(diffIDs []string) (name, why string) {
 		return driverCopy, "this kernel has no overlay"
 	case len(diffIDs) > maxLayers:
 		return driverCopy, fmt.Sprintf("it has %d layers, and overlay takes %d", len(diffIDs), maxLayers)
-	case !layer.Open(e.dir).OverlayFits(diffIDs):
+	case !e.ownLayers().OverlayFits(diffIDs):
 		return driverCopy, "its layers were unpacked where overlay's marks could not be kept"
 	}
 	return driverOverlay, ""
@@ -131,9 +132,9 @@ func (e *Engine) copyNote(why string) string {
 }
 
 // withoutOverlay changes the container to a plain copy of its layers.
-func (e *Engine) withoutOverlay(r *record) (*shim.Conn, error) {
+func (e *Engine) withoutOverlay(ctx context.Context, r *record) (*shim.Conn, error) {
 	r.Driver = driverCopy
-	if err := e.materialize(r.Layers, e.containerDir(r.ID, rootfsDir)); err != nil {
+	if err := e.copyLayers(ctx, r, "/", e.containerDir(r.ID, rootfsDir)); err != nil {
 		return nil, err
 	}
 	if err := e.roster.Write(e.containerDir(r.ID), r); err != nil {

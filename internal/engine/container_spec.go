@@ -170,32 +170,11 @@ func (e *Engine) containerView(r *record) (*layer.View, error) {
 	if r.Driver == driverCopy {
 		return layer.NewView(e.containerDir(r.ID, rootfsDir), nil)
 	}
-	trees, err := e.stack(r.Layers)
+	trees, err := e.stack(r)
 	if err != nil {
 		return nil, err
 	}
 	return layer.NewView(e.containerDir(r.ID, upperDir), trees)
-}
-
-// view shows an image's layers.
-func (e *Engine) view(diffIDs []string) (*layer.View, error) {
-	trees, err := e.stack(diffIDs)
-	if err != nil {
-		return nil, err
-	}
-	return layer.NewView("", trees)
-}
-
-func (e *Engine) stack(diffIDs []string) ([]string, error) { return layer.Open(e.dir).Stack(diffIDs) }
-
-// materialize copies layers together into one folder.
-func (e *Engine) materialize(diffIDs []string, dst string) error {
-	v, err := e.view(diffIDs)
-	if err != nil {
-		return err
-	}
-	defer v.Close()
-	return v.Materialize(dst)
 }
 
 // resolveDevice finds the devices that one --device means: a node, or all

@@ -98,7 +98,7 @@ func (e *Engine) start(ctx context.Context, id string, opt StartOptions, sh *shi
 	if opt.Attach {
 		e.noteContainer(r, events.ActionAttach)
 	}
-	err = e.launch(r, opt, &sh)
+	err = e.launch(ctx, r, opt, &sh)
 	if err != nil {
 		e.noteFailure(tx, id, st, err)
 		return nil, err
@@ -125,7 +125,7 @@ func (e *Engine) noteFailure(_ *state.Tx, id string, st shim.Status, err error) 
 
 // launch compiles the plan and hands it to the shim. If the kernel refuses the
 // overlay the root is copied together instead, once, and a new shim tries.
-func (e *Engine) launch(r *record, opt StartOptions, sh **shim.Conn) error {
+func (e *Engine) launch(ctx context.Context, r *record, opt StartOptions, sh **shim.Conn) error {
 	if err := e.portsFree(r); err != nil {
 		return err
 	}
@@ -139,7 +139,7 @@ func (e *Engine) launch(r *record, opt StartOptions, sh **shim.Conn) error {
 	if errors.As(err, &f) && strings.Contains(f.What, "(overlay)") && e.config.Storage != driverOverlay {
 		(*sh).Close()
 		why := unix.Errno(f.Errno).Error()
-		if *sh, err = e.withoutOverlay(r); err == nil {
+		if *sh, err = e.withoutOverlay(ctx, r); err == nil {
 			opt.warn([]string{e.copyNote("the kernel refuses overlay here (" + why + ")")})
 			if plan, b, err = e.plan(r, opt, (*sh).Pid); err == nil {
 				_, err = (*sh).Launch(plan)

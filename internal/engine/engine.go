@@ -15,6 +15,7 @@ import (
 	"berth/internal/disk"
 	"berth/internal/host"
 	"berth/internal/images"
+	"berth/internal/inside"
 	"berth/internal/roster"
 	"berth/internal/state"
 	"berth/internal/store"
@@ -40,6 +41,7 @@ type Engine struct {
 	roster *roster.Set
 	config config.Config
 	host   host.Host
+	inside *inside.Account // works on files of other ids; nil as root
 }
 
 // Open opens the data root, and makes it when it is missing.
@@ -66,10 +68,15 @@ func Open(opt Options) (*Engine, error) {
 	if opt.Later != nil {
 		dir.RemoveLater(func(name string) error { return opt.Later(root, name) })
 	}
-	e := &Engine{dir: dir, store: store.Open(dir), roster: roster.Open(dir, naming(cfg, h)), config: cfg, host: h}
+	var account *inside.Account
+	if h.Rootless {
+		account = inside.New(h, root)
+		dir.SetInside(account.Remove, account.Size)
+	}
+	e := &Engine{inside: account, dir: dir, store: store.Open(dir), roster: roster.Open(dir, naming(cfg, h)), config: cfg, host: h}
 	e.images = images.Open(images.Options{
 		Dir: dir, Roster: e.roster, Remote: opt.Remote, KeepBlobs: cfg.KeepBlobs, Stores: cfg.ImageStores,
-		Driver: func() string { name, _ := e.driver(nil); return name },
+		Driver: func() string { name, _ := e.driver(nil); return name }, Layers: e.ownLayers, Inside: account,
 	})
 	return e, nil
 }

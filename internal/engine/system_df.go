@@ -11,7 +11,6 @@ import (
 
 	"berth/internal/download"
 	"berth/internal/roster"
-	"berth/internal/sys"
 )
 
 // DiskUsage is the room that the data root takes, in the form of Docker's
@@ -70,7 +69,7 @@ func (e *Engine) volumeUsage(ctx context.Context) (*volume.DiskUsage, error) {
 	u := &volume.DiskUsage{Items: list.Volumes, TotalCount: int64(len(list.Volumes))}
 	for i := range u.Items {
 		v := &u.Items[i]
-		v.UsageData = &volume.UsageData{RefCount: int64(len(users[v.Name])), Size: sys.TreeSize(v.Mountpoint)}
+		v.UsageData = &volume.UsageData{RefCount: int64(len(users[v.Name])), Size: e.dir.Size(v.Mountpoint)}
 		u.TotalSize += v.UsageData.Size
 		if v.UsageData.RefCount > 0 {
 			u.ActiveCount++

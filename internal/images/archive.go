@@ -24,7 +24,7 @@ func (s *Set) Save(ctx context.Context, names []string, platformName string, w i
 			return imageError(n, err)
 		}
 	}
-	if err := archive.Save(ctx, s.store, chosen, w); err != nil {
+	if err := archive.Save(ctx, s.store, s.Layers(), chosen, w); err != nil {
 		return err
 	}
 	for _, c := range chosen {
@@ -74,7 +74,7 @@ type Loaded struct {
 
 // Load lists the images of an archive.
 func (s *Set) Load(ctx context.Context, r io.Reader, platformName string, progress Progress) ([]Loaded, error) {
-	opt := archive.LoadOptions{Platform: platformName, Zstd: s.unzstd()}
+	opt := archive.LoadOptions{Layers: s.Layers(), Platform: platformName, Zstd: s.unzstd()}
 	if progress != nil {
 		opt.Report = progress.Layer
 	}
@@ -114,7 +114,7 @@ type ImportOptions struct {
 // Import makes an image of the tar stream of a file system and returns
 // its ID.
 func (s *Set) Import(ctx context.Context, r io.Reader, opt ImportOptions) (string, error) {
-	o := archive.ImportOptions{Platform: opt.Platform, Message: opt.Message, Zstd: s.unzstd()}
+	o := archive.ImportOptions{Layers: s.Layers(), Platform: opt.Platform, Message: opt.Message, Zstd: s.unzstd()}
 	if opt.Name != "" {
 		name, err := ref.Parse(opt.Name)
 		if err != nil {

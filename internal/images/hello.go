@@ -61,7 +61,7 @@ func (s *Set) makeHello(ctx context.Context, binary *os.File, size int64, note s
 	for try := 0; ; try++ {
 		r, w := io.Pipe()
 		go func() { w.CloseWithError(hello.WriteLayer(w, io.NewSectionReader(binary, 0, size), size)) }()
-		m, err := s.layers().Add(ctx, r, layer.Options{})
+		m, err := s.Layers().Add(ctx, r, layer.Options{})
 		r.Close()
 		if err != nil {
 			return store.Image{}, err

@@ -114,7 +114,7 @@ func (s *Set) usableImage(name, platformName string) (store.Image, error) {
 	if err != nil {
 		return img, err
 	}
-	if _, err := s.layers().Stack(img.Layers); err != nil {
+	if err := s.Layers().Whole(img.Layers); err != nil {
 		return img, &errdef.Error{Kind: errdef.ErrNotFound, Text: fmt.Sprintf("image %s is not whole: %v", name, err)}
 	}
 	return img, nil
@@ -130,6 +130,11 @@ func (s *Set) Pull(ctx context.Context, opt PullOptions) (PullResult, error) {
 		return PullResult{}, &errdef.Error{Kind: errdef.ErrNotSupported, Text: fmt.Sprintf("cannot pull %s: this program has no registry client", opt.Ref)}
 	}
 	opt.KeepBlobs = opt.KeepBlobs || s.KeepBlobs
+	var err error
+	opt.Kind = s.Layers().Kind()
+	if opt.Namespace, err = s.namespace(opt.Kind); err != nil {
+		return PullResult{}, err
+	}
 	res, err := s.Remote.Pull(ctx, s.store, opt)
 	if err == nil {
 		s.note(events.ActionPull, FamiliarName(res.Ref), repositoryName(res.Ref))
@@ -164,7 +169,7 @@ func (s *Set) Inspect(ctx context.Context, text string) (image.InspectResponse, 
 // imageDriver tells where the files of an image lie.
 func (s *Set) imageDriver(img store.Image) *storage.DriverData {
 	d := &storage.DriverData{Name: s.Driver(), Data: map[string]string{}}
-	if trees, err := s.layers().Stack(img.Layers); err == nil && len(trees) > 0 {
+	if trees, err := s.Layers().Stack(img.Layers); err == nil && len(trees) > 0 {
 		d.Data["UpperDir"] = trees[0]
 		if len(trees) > 1 {
 			d.Data["LowerDir"] = strings.Join(trees[1:], ":")

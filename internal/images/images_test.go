@@ -87,7 +87,7 @@ func openAt(t *testing.T, root string) *Set {
 	if err != nil {
 		t.Fatal(err)
 	}
-	return Open(Options{Dir: dir, Roster: roster.Open(dir, nil), Driver: func() string { return "overlay" }})
+	return Open(Options{Dir: dir, Roster: roster.Open(dir, nil), Driver: func() string { return "overlay" }, Layers: func() *layer.Set { return layer.Open(dir) }})
 }
 
 func openSet(t *testing.T) *Set { return openAt(t, filepath.Join(t.TempDir(), "root")) }
@@ -455,7 +455,7 @@ func TestImageFor(t *testing.T) {
 		}
 	}
 	// An image whose layer was removed by hand is pulled anew.
-	if err := s.Dir.Discard(store.LayerPath(s.Dir, local.Layers[0])); err != nil {
+	if err := s.Dir.Discard(store.LayerPath(s.Dir, store.Plain, local.Layers[0])); err != nil {
 		t.Fatal(err)
 	}
 	p.calls = 0

@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"os"
 
 	"berth/internal/errdef"
 	"berth/internal/store"
@@ -28,6 +29,8 @@ type PushOptions struct {
 	AllTags  bool     // all images of the repository
 	Platform string   // what the image must be for; empty: whatever it is for
 	Progress Progress `json:"-"`
+	// Namespace is the user namespace to work in; nil: none.
+	Namespace *os.File `json:"-"`
 }
 
 // PushResult says what a push has sent last.

@@ -8,8 +8,11 @@
 package images
 
 import (
+	"os"
+
 	"github.com/moby/moby/api/types/events"
 
+	"berth/internal/inside"
 	"berth/internal/journal"
 	"berth/internal/layer"
 	"berth/internal/roster"
@@ -27,6 +30,11 @@ type Options struct {
 	// Stores are the folders with images that everybody may use, in the order
 	// in which they are asked.
 	Stores []string
+	// Layers opens the layers of the kind that containers here mostly have; what
+	// comes is unpacked as such.
+	Layers func() *layer.Set
+	// Inside has the account's user namespace, for layers of the ranged kind.
+	Inside *inside.Account
 	// Driver is the name of how container roots are made, for inspect.
 	Driver func() string
 }
@@ -40,6 +48,15 @@ type Set struct {
 // Open returns the images of a data root.
 func Open(opt Options) *Set { return &Set{Options: opt, store: store.Open(opt.Dir)} }
 
+// namespace returns where the program that talks to registries has to work with
+// layers of the ranged kind; nil: it need not.
+func (s *Set) namespace(kind store.Kind) (*os.File, error) {
+	if kind != store.Ranged {
+		return nil, nil
+	}
+	return s.Inside.Namespace()
+}
+
 // note writes into the journal what was done to an image, by the name it was
 // done to. That it cannot be written is no reason to say that it was not done.
 func (s *Set) note(action events.Action, id, name string) {
@@ -49,8 +66,6 @@ func (s *Set) note(action events.Action, id, name string) {
 func (s *Set) event(action events.Action, id string, attributes map[string]string) {
 	_ = journal.Open(s.Dir).Append(journal.Event{Type: string(events.ImageEventType), Action: string(action), ID: id, Attributes: attributes})
 }
-
-func (s *Set) layers() *layer.Set { return layer.Open(s.Dir) }
 
 // layersSize adds up what layers take on disk.
 func (s *Set) layersSize(diffIDs []string) int64 {

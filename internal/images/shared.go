@@ -10,6 +10,7 @@ import (
 
 	"berth/internal/archive"
 	"berth/internal/errdef"
+	"berth/internal/layer"
 	"berth/internal/registry/ref"
 	"berth/internal/shared"
 	"berth/internal/state"
@@ -111,7 +112,7 @@ func (s *Set) PullShared(ctx context.Context, opt PullOptions, folder string) (P
 		return res, imageError(opt.Ref, err)
 	}
 	r, w := io.Pipe()
-	go func() { w.CloseWithError(archive.Save(ctx, passing, chosen, w)) }()
+	go func() { w.CloseWithError(archive.Save(ctx, passing, layer.Open(dir), chosen, w)) }()
 	err = shared.Open(folder).Add(r)
 	r.Close()
 	if err != nil {

@@ -1,5 +1,11 @@
 package images
 
+import (
+	"os"
+
+	"berth/internal/store"
+)
+
 // PullOptions asks for an image.
 type PullOptions struct {
 	Ref      string
@@ -9,6 +15,11 @@ type PullOptions struct {
 	// saved later is byte for byte what was pulled.
 	KeepBlobs bool
 	Progress  Progress `json:"-"`
+
+	// Kind is that of the layers to make. Where it is the ranged one,
+	// Namespace is the user namespace to work in.
+	Kind      store.Kind
+	Namespace *os.File `json:"-"`
 }
 
 // PullResult says what a pull brought.

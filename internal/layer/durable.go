@@ -30,12 +30,12 @@ func bootID() string {
 // Meta returns the record of a layer, or [store.ErrNotFound]. A layer that was
 // not synced before the machine went down is read once to see that it is whole.
 func (s *Set) Meta(diffID string) (Meta, error) {
-	m, err := store.ReadLayerMeta(s.dir, diffID)
+	m, err := store.ReadLayerMeta(s.dir, s.kind, diffID)
 	if err != nil || m.Unsynced == "" || m.Unsynced == bootID() {
 		return m, err
 	}
-	folder := store.LayerPath(s.dir, diffID)
-	if err := verify(folder, diffID); err != nil {
+	folder := store.LayerPath(s.dir, s.kind, diffID)
+	if err := s.verify(folder, diffID); err != nil {
 		return Meta{}, fmt.Errorf("layer %s did not survive that the machine went down (%v): %w", diffID, err, store.ErrNotFound)
 	}
 	m.Unsynced = ""
@@ -46,11 +46,11 @@ func (s *Set) Meta(diffID string) (Meta, error) {
 
 // verify reads a layer after the machine went down. Its names and attributes
 // came to disk before the name of its folder; contents may be missing.
-func verify(folder, diffID string) error {
+func (s *Set) verify(folder, diffID string) error {
 	if _, err := readOwners(filepath.Join(folder, "tree")); err != nil {
 		return err
 	}
-	return remake(context.Background(), folder, diffID, io.Discard)
+	return s.remake(context.Background(), diffID, io.Discard)
 }
 
 // Settle brings to disk what was added without waiting for it, one layer after
@@ -58,7 +58,10 @@ func verify(folder, diffID string) error {
 // more. If it does not get to its end, the next start of the machine costs a
 // look at the layers; see [Set.Meta].
 func (s *Set) Settle(ctx context.Context) error {
-	entries, err := os.ReadDir(s.dir.Path("layers"))
+	entries, err := os.ReadDir(s.dir.Path(string(s.kind)))
+	if errors.Is(err, fs.ErrNotExist) {
+		return nil // none of the kind yet
+	}
 	if err != nil {
 		return err
 	}
@@ -67,11 +70,11 @@ func (s *Set) Settle(ctx context.Context) error {
 		if err := ctx.Err(); err != nil {
 			return err
 		}
-		m, err := store.ReadLayerMeta(s.dir, "sha256:"+e.Name())
+		m, err := store.ReadLayerMeta(s.dir, s.kind, "sha256:"+e.Name())
 		if err != nil || m.Unsynced == "" || m.Unsynced != boot {
 			continue // no layer, or done, or left to who needs it
 		}
-		if err := settle(ctx, s.dir.Path("layers", e.Name()), m); err != nil && !errors.Is(err, fs.ErrNotExist) {
+		if err := settle(ctx, s.dir.Path(string(s.kind), e.Name()), m); err != nil && !errors.Is(err, fs.ErrNotExist) {
 			return fmt.Errorf("cannot sync layer %s: %w", m.DiffID, err)
 		}
 	}
@@ -82,10 +85,10 @@ func (s *Set) Settle(ctx context.Context) error {
 func (s *Set) settleOne(ctx context.Context, diffID string) error {
 	m, err := s.Meta(diffID)
 	if err == nil && m.Unsynced != "" {
-		err = settle(ctx, store.LayerPath(s.dir, diffID), m)
+		err = settle(ctx, store.LayerPath(s.dir, s.kind, diffID), m)
 	}
 	if err == nil {
-		err = syncDir(s.dir.Path("layers"))
+		err = syncDir(s.dir.Path(string(s.kind)))
 	}
 	if err != nil {
 		return fmt.Errorf("cannot sync layer %s: %w", diffID, err)

@@ -19,12 +19,12 @@ import (
 // since.
 func reboot(t *testing.T, dir *state.Dir, diffID string) {
 	t.Helper()
-	m, err := store.ReadLayerMeta(dir, diffID)
+	m, err := store.ReadLayerMeta(dir, store.Plain, diffID)
 	if err != nil {
 		t.Fatal(err)
 	}
 	m.Unsynced = "another boot"
-	if err := state.WriteJSON(filepath.Join(store.LayerPath(dir, diffID), "meta.json"), m); err != nil {
+	if err := state.WriteJSON(filepath.Join(store.LayerPath(dir, store.Plain, diffID), "meta.json"), m); err != nil {
 		t.Fatal(err)
 	}
 }
@@ -80,7 +80,7 @@ func TestPowerLoss(t *testing.T) {
 				t.Fatal(err)
 			}
 			reboot(t, dir, m.DiffID)
-			if err := c.lose(store.LayerPath(dir, m.DiffID)); err != nil {
+			if err := c.lose(store.LayerPath(dir, store.Plain, m.DiffID)); err != nil {
 				t.Fatal(err)
 			}
 			got, err := set.Meta(m.DiffID)
@@ -88,7 +88,7 @@ func TestPowerLoss(t *testing.T) {
 				t.Fatalf("%+v, %v", got, err)
 			}
 			if c.ok {
-				if on, err := store.ReadLayerMeta(dir, m.DiffID); err != nil || on.Unsynced != "" {
+				if on, err := store.ReadLayerMeta(dir, store.Plain, m.DiffID); err != nil || on.Unsynced != "" {
 					t.Errorf("the record still says %+v, %v", on, err)
 				}
 				return

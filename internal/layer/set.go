@@ -16,11 +16,42 @@ import (
 	"berth/internal/store"
 )
 
-// Set is the unpacked layers of one data root.
-type Set struct{ dir *state.Dir }
+// Set is the unpacked layers of one data root, of one kind. What is there in the
+// other kind only is no member, but can be made one ([Set.Ensure]), and its
+// stream can be had ([Set.Tar]).
+type Set struct {
+	dir    *state.Dir
+	kind   store.Kind
+	inside Inside
+}
 
-// Open returns the layers of a data root. It touches nothing.
-func Open(dir *state.Dir) *Set { return &Set{dir: dir} }
+// Inside does in the account's user namespace what needs power over ids that are
+// not the caller's.
+type Inside interface {
+	// Add is [Set.Add] for ranged layers. Opt.Extra is not called.
+	Add(ctx context.Context, r io.Reader, opt Options) (Meta, error)
+	// Tar is [Set.Tar] of a ranged layer.
+	Tar(ctx context.Context, diffID string, w io.Writer) error
+}
+
+// Open returns the plain layers of a data root. It touches nothing.
+func Open(dir *state.Dir) *Set { return OpenKind(dir, store.Plain, nil) }
+
+// OpenKind returns the layers of one kind. The work on ranged ones is handed to
+// inside; nil means that this process is in the namespace itself, or has no
+// business with such layers.
+func OpenKind(dir *state.Dir, kind store.Kind, inside Inside) *Set {
+	return &Set{dir: dir, kind: kind, inside: inside}
+}
+
+// Kind returns the kind of the set's layers.
+func (s *Set) Kind() store.Kind { return s.kind }
+
+// as is the same data root with the layers of another kind.
+func (s *Set) as(kind store.Kind) *Set { return OpenKind(s.dir, kind, s.inside) }
+
+// elsewhere reports whether the files are for another process to work on.
+func (s *Set) elsewhere() bool { return s.kind == store.Ranged && s.inside != nil }
 
 // Meta is what is recorded of an unpacked layer.
 type Meta = store.LayerMeta
@@ -31,10 +62,31 @@ func (s *Set) Has(diffID string) bool {
 	return err == nil
 }
 
+// Find returns the record of a layer of whichever kind, or [store.ErrNotFound].
+func (s *Set) Find(diffID string) (Meta, error) {
+	m, err := s.Meta(diffID)
+	if errors.Is(err, store.ErrNotFound) {
+		if m, oerr := s.as(s.kind.Other()).Meta(diffID); oerr == nil {
+			return m, nil
+		}
+	}
+	return m, err
+}
+
+// Whole returns nil if all layers are there, each of whichever kind.
+func (s *Set) Whole(diffIDs []string) error {
+	for _, id := range diffIDs {
+		if _, err := s.Find(id); err != nil {
+			return fmt.Errorf("%w: pull the image again", err)
+		}
+	}
+	return nil
+}
+
 // Path returns the folder that holds the files of a layer, whether or not it
 // is there.
 func (s *Set) Path(diffID string) string {
-	return filepath.Join(store.LayerPath(s.dir, diffID), "tree")
+	return filepath.Join(store.LayerPath(s.dir, s.kind, diffID), "tree")
 }
 
 // Stack returns the folders of layers in the order an overlay mount wants
@@ -76,6 +128,9 @@ func (s *Set) Add(ctx context.Context, r io.Reader, opt Options) (Meta, error) {
 		if _, ok := store.Hex(opt.DiffID); !ok {
 			return Meta{}, fmt.Errorf("%q is not the digest of a layer", opt.DiffID)
 		}
+	}
+	if s.elsewhere() {
+		return s.inside.Add(ctx, r, opt)
 	}
 	tmp, err := s.dir.Temp()
 	if err != nil {
@@ -127,7 +182,10 @@ func finish(ctx context.Context, folder string, m Meta, o Owners) error {
 // faster, with the same bytes; a folder without its record, which only a power
 // loss can leave, gives way.
 func (s *Set) install(folder, diffID string) error {
-	target := store.LayerPath(s.dir, diffID)
+	if err := s.makeFolder(); err != nil {
+		return err
+	}
+	target := store.LayerPath(s.dir, s.kind, diffID)
 	for range 3 {
 		err := os.Rename(folder, target)
 		if err == nil {
@@ -146,6 +204,19 @@ func (s *Set) install(folder, diffID string) error {
 	return fmt.Errorf("cannot install layer %s: its folder keeps coming back", diffID)
 }
 
+// makeFolder makes the folder of the layers if that did not come with the data
+// root.
+func (s *Set) makeFolder() error {
+	if s.kind == store.Plain {
+		return nil
+	}
+	err := os.Mkdir(s.dir.Path(string(s.kind)), 0o700)
+	if errors.Is(err, fs.ErrExist) {
+		return nil
+	}
+	return err
+}
+
 // Claim is the sole right to fetch and unpack one layer, so that two pulls of
 // it share the work.
 type Claim struct {
@@ -162,7 +233,10 @@ func (s *Set) Claim(ctx context.Context, diffID string) (*Claim, error) {
 	if !ok {
 		return nil, fmt.Errorf("%q is not the digest of a layer", diffID)
 	}
-	path := s.dir.Path("layers", ".claim-"+hex)
+	if err := s.makeFolder(); err != nil {
+		return nil, err
+	}
+	path := s.dir.Path(string(s.kind), ".claim-"+hex)
 	for wait := time.Millisecond; ; wait = min(2*wait, 100*time.Millisecond) {
 		if s.Has(diffID) {
 			return nil, nil

@@ -41,7 +41,7 @@ func TestSetAdd(t *testing.T) {
 		t.Errorf("again: %+v, %v", again, err)
 	}
 	// Broken: the folder is there, its record is not.
-	if err := os.Remove(filepath.Join(store.LayerPath(dir, m.DiffID), "meta.json")); err != nil {
+	if err := os.Remove(filepath.Join(store.LayerPath(dir, store.Plain, m.DiffID), "meta.json")); err != nil {
 		t.Fatal(err)
 	}
 	if set.Has(m.DiffID) {

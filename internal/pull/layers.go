@@ -65,7 +65,7 @@ func (j *job) missing(img *registry.Image) []task {
 		t := task{desc: d, diffID: img.DiffIDs[i], id: ref.ShortDigest(d.Digest)}
 		switch {
 		case slices.Contains(img.DiffIDs[:i], t.diffID):
-		case j.layers.Has(t.diffID):
+		case j.there(t.diffID):
 			if t.blobOnly = j.keep && !j.kept(t.desc.Digest); t.blobOnly {
 				tasks = append(tasks, t)
 				continue
@@ -132,14 +132,14 @@ func (j *job) undo(added []string, begun time.Time) error {
 
 // othersThan returns all unpacked layers but the given ones.
 func (j *job) othersThan(given []string) (map[string]bool, error) {
-	entries, err := os.ReadDir(j.store.Dir().Path("layers"))
+	layers, err := j.store.Layers()
 	if err != nil {
 		return nil, err
 	}
-	keep := make(map[string]bool, len(entries))
-	for _, e := range entries {
-		if id := "sha256:" + e.Name(); !slices.Contains(given, id) {
-			keep[id] = true
+	keep := map[string]bool{}
+	for _, ofKind := range layers {
+		for id := range ofKind {
+			keep[id] = !slices.Contains(given, id)
 		}
 	}
 	return keep, nil

@@ -153,7 +153,7 @@ func (r *root) empty() {
 
 func (r *root) read(diffID, name string) string {
 	r.t.Helper()
-	b, err := os.ReadFile(filepath.Join(store.LayerPath(r.dir, diffID), "tree", name))
+	b, err := os.ReadFile(filepath.Join(store.LayerPath(r.dir, store.Plain, diffID), "tree", name))
 	if err != nil {
 		r.t.Error(err)
 	}

@@ -1,6 +1,7 @@
 package pull
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -40,7 +41,7 @@ func (p *Puller) Pull(ctx context.Context, s *store.Store, opt images.PullOption
 		return images.PullResult{}, invalid(err)
 	}
 	defer client.Close()
-	j := &job{client: client, store: s, layers: layer.Open(s.Dir()), platform: opt.Platform, keep: opt.KeepBlobs, progress: opt.Progress,
+	j := &job{client: client, store: s, layers: layer.OpenKind(s.Dir(), cmp.Or(opt.Kind, store.Plain), nil), platform: opt.Platform, keep: opt.KeepBlobs, progress: opt.Progress,
 		limit: download.NewLimit(connections, connectionsPerLayer), gate: inflate.NewGate(runtime.GOMAXPROCS(0))}
 	if j.progress == nil {
 		j.progress = silent{}
@@ -156,11 +157,18 @@ func (j *job) usable(img store.Image) bool {
 		return false
 	}
 	for _, id := range img.Layers {
-		if !j.layers.Has(id) {
+		if !j.there(id) {
 			return false
 		}
 	}
 	return !j.keep || j.keptOf(img)
+}
+
+// there reports whether a layer is there, of whichever kind: what has other
+// owners than it should is made again from that, when a container needs it.
+func (j *job) there(diffID string) bool {
+	_, err := j.layers.Find(diffID)
+	return err == nil
 }
 
 // keptOf reports whether the packed layers of a listed image are there.

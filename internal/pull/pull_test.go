@@ -123,7 +123,7 @@ func TestPullMovedTag(t *testing.T) {
 		t.Errorf("repacked: %+v", res)
 	}
 	// A lost layer comes back.
-	if err := os.RemoveAll(store.LayerPath(r.dir, two.DiffIDs[0])); err != nil {
+	if err := os.RemoveAll(store.LayerPath(r.dir, store.Plain, two.DiffIDs[0])); err != nil {
 		t.Fatal(err)
 	}
 	if r.mustPull(f.Addr + "/app"); r.read(two.DiffIDs[0], "a") != "2" {

@@ -124,7 +124,7 @@ func TestKeepBlobs(t *testing.T) {
 	r := newRoot(t)
 	name := f.Addr + "/app"
 	r.mustPull(name)
-	raw, err := os.ReadFile(filepath.Join(store.LayerPath(r.dir, img.DiffIDs[0]), "index"))
+	raw, err := os.ReadFile(filepath.Join(store.LayerPath(r.dir, store.Plain, img.DiffIDs[0]), "index"))
 	var ix inflate.Index
 	if err != nil || ix.UnmarshalBinary(raw) != nil || ix.Points() < 2 {
 		t.Errorf("index of a gzip layer: %d bytes, %d points, %v", len(raw), ix.Points(), err)

@@ -213,7 +213,7 @@ func (j *job) again(ctx context.Context, dst *registry.Target, t task) (store.De
 		return store.Descriptor{}, ctx.Err()
 	}
 	total := int64(0)
-	if m, err := store.ReadLayerMeta(j.store.Dir(), t.diffID); err == nil {
+	if m, err := store.FindLayer(j.store.Dir(), t.diffID); err == nil {
 		total = m.TarSize
 	}
 	report := j.pushing(t, total)

@@ -6,6 +6,7 @@ import (
 	"fmt"
 	"net"
 	"net/http"
+	"os"
 	"strings"
 	"sync"
 	"time"
@@ -31,6 +32,9 @@ type Options struct {
 	// CertDirs hold certificates per registry, HOST:PORT/*.crt, *.cert and
 	// *.key; nil means Docker's own folders.
 	CertDirs []string
+	// Account says that the caller is an ordinary account, though it be root
+	// of a user namespace.
+	Account bool
 	// UserAgent is how the client names itself.
 	UserAgent string
 	// Program is the command named in hints; empty means berth.
@@ -76,7 +80,7 @@ func New(opt Options) (*Client, error) {
 		opt.Program = "berth"
 	}
 	if opt.CertDirs == nil {
-		opt.CertDirs = defaultCertDirs()
+		opt.CertDirs = defaultCertDirs(opt.Account || os.Geteuid() != 0)
 	}
 	insecure, err := parseInsecure(opt.Insecure)
 	if err != nil {

@@ -97,10 +97,11 @@ func (c *Client) tlsConfig(host string) (*tls.Config, error) {
 	return cfg, nil
 }
 
-// defaultCertDirs returns the folders in which Docker looks.
-func defaultCertDirs() []string {
+// defaultCertDirs returns the folders in which Docker looks, for root or for an
+// ordinary account.
+func defaultCertDirs(account bool) []string {
 	dirs := []string{"/etc/docker/certs.d"}
-	if conf, err := os.UserConfigDir(); err == nil && os.Geteuid() != 0 {
+	if conf, err := os.UserConfigDir(); err == nil && account {
 		dirs = append([]string{filepath.Join(conf, "docker", "certs.d")}, dirs...)
 	}
 	return dirs

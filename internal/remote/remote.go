@@ -10,13 +10,12 @@
 package remote
 
 import (
-	"bytes"
 	"context"
 	"encoding/json"
 	"errors"
 	"fmt"
 	"io"
-	"os/exec"
+	"os"
 	"strings"
 	"time"
 
@@ -41,6 +40,9 @@ type Request struct {
 	// DockerConfig is the folder of Docker's client configuration; empty is
 	// the account's own.
 	DockerConfig string `json:"dockerConfig,omitempty"`
+	// Account says that the caller is an ordinary account, whatever id the
+	// program has where it works.
+	Account bool `json:"account,omitempty"`
 
 	Pull      *images.PullOptions     `json:"pull,omitempty"`
 	Push      *images.PushOptions     `json:"push,omitempty"`
@@ -119,31 +121,31 @@ func New(req Request) *Client { return &Client{req: req} }
 
 // Pull has what opt names fetched and listed in s.
 func (c *Client) Pull(ctx context.Context, s *store.Store, opt images.PullOptions) (res images.PullResult, err error) {
-	err = c.ask(ctx, s, "the pull of "+opt.Ref, opt.Progress, func(r *Request) { r.Pull = &opt }, &res)
+	err = c.ask(ctx, s, "the pull of "+opt.Ref, opt.Namespace, opt.Progress, func(r *Request) { r.Pull = &opt }, &res)
 	return res, err
 }
 
 // Push sends what opt names.
 func (c *Client) Push(ctx context.Context, s *store.Store, opt images.PushOptions) (res images.PushResult, err error) {
-	err = c.ask(ctx, s, "the push of "+opt.Ref, opt.Progress, func(r *Request) { r.Push = &opt }, &res)
+	err = c.ask(ctx, s, "the push of "+opt.Ref, opt.Namespace, opt.Progress, func(r *Request) { r.Push = &opt }, &res)
 	return res, err
 }
 
 // Login tries an account.
 func (c *Client) Login(ctx context.Context, s *store.Store, opt images.LoginOptions) (res images.LoginResult, err error) {
-	err = c.ask(ctx, s, "the login at "+opt.Server, nil, func(r *Request) { r.Login = &opt }, &res)
+	err = c.ask(ctx, s, "the login at "+opt.Server, nil, nil, func(r *Request) { r.Login = &opt }, &res)
 	return res, err
 }
 
 // Search looks for repositories.
 func (c *Client) Search(ctx context.Context, s *store.Store, opt images.SearchOptions) (res []images.SearchResult, err error) {
-	err = c.ask(ctx, s, "the search for "+opt.Term, nil, func(r *Request) { r.Search = &opt }, &res)
+	err = c.ask(ctx, s, "the search for "+opt.Term, nil, nil, func(r *Request) { r.Search = &opt }, &res)
 	return res, err
 }
 
 // Manifests fetches manifests.
 func (c *Client) Manifests(ctx context.Context, s *store.Store, opt images.ManifestOptions) (res []images.ManifestDocument, err error) {
-	err = c.ask(ctx, s, "the look at "+opt.Ref, nil, func(r *Request) { r.Manifests = &opt }, &res)
+	err = c.ask(ctx, s, "the look at "+opt.Ref, nil, nil, func(r *Request) { r.Manifests = &opt }, &res)
 	return res, err
 }
 
@@ -154,45 +156,35 @@ func (c *Client) Ping(ctx context.Context, root string, domains []string) (res [
 	if err != nil {
 		return nil, err
 	}
-	err = c.ask(ctx, store.Open(dir), "the look at the registries", nil, func(r *Request) { r.Ping = domains }, &res)
+	err = c.ask(ctx, store.Open(dir), "the look at the registries", nil, nil, func(r *Request) { r.Ping = domains }, &res)
 	return res, err
 }
 
-// ask starts the program, hands it the request that verb completes, and hears
-// it to the end.
-func (c *Client) ask(ctx context.Context, s *store.Store, what string, progress images.Progress, verb func(*Request), res any) error {
+// ask starts the program, in the user namespace ns if there is one, hands it the
+// request that verb completes, and hears it to the end.
+func (c *Client) ask(ctx context.Context, s *store.Store, what string, ns *os.File, progress images.Progress, verb func(*Request), res any) error {
 	req := c.req
-	req.Root = s.Dir().Root()
+	req.Root, req.Account = s.Dir().Root(), ns != nil || os.Geteuid() != 0
 	verb(&req)
-	cmd := &exec.Cmd{Path: stage.Remote(s.Dir()), Args: []string{Arg0}}
-	in, err := cmd.StdinPipe()
+	p, err := launch(stage.Remote(s.Dir()), ns)
 	if err != nil {
-		return err
-	}
-	out, err := cmd.StdoutPipe()
-	if err != nil {
-		return err
-	}
-	var complaints bytes.Buffer // of a crash; the program itself is silent here
-	cmd.Stderr = &complaints
-	if err := cmd.Start(); err != nil {
 		return fmt.Errorf("cannot start %s: %w", what, err)
 	}
-	stop := context.AfterFunc(ctx, func() { in.Close() })
+	stop := context.AfterFunc(ctx, func() { p.in.Close() })
 	defer stop()
-	if err := json.NewEncoder(in).Encode(req); err != nil && ctx.Err() == nil {
-		cmd.Process.Kill()
+	if err := json.NewEncoder(p.in).Encode(req); err != nil && ctx.Err() == nil {
+		p.kill()
 	}
-	err = listen(out, progress, res)
-	in.Close()
+	err = listen(p.out, progress, res)
+	p.in.Close()
 	if err == nil {
 		// It may have something left to do for which nobody need wait.
-		go cmd.Wait()
+		go p.wait()
 		return ctx.Err()
 	}
-	werr := cmd.Wait()
+	end, said := p.wait()
 	if errors.Is(err, io.ErrUnexpectedEOF) {
-		err = fmt.Errorf("%s ended unexpectedly (%v) %s", what, werr, firstLine(complaints.String()))
+		err = fmt.Errorf("%s ended unexpectedly (%s) %s", what, end, said)
 	}
 	if ctx.Err() != nil {
 		err = ctx.Err()

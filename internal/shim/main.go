@@ -16,6 +16,7 @@ import (
 	"berth/internal/journal"
 	"berth/internal/logs"
 	"berth/internal/state"
+	"berth/internal/sys"
 )
 
 // Arg0 is the name a shim is started under, and how main recognises the stage.
@@ -26,6 +27,12 @@ const controlFD = 3
 
 // Main is the shim stage. It returns the process's exit code.
 func Main() int {
+	if len(os.Args) == 2 { // see removeInside
+		if sys.RemoveAll(os.Args[1]) != nil {
+			return 1
+		}
+		return 0
+	}
 	// The first process is tied to this very thread by its parent-death
 	// signal, so all processes are made here.
 	runtime.LockOSThread()

@@ -264,6 +264,9 @@ func (p *process) wait() unix.WaitStatus {
 // volumes.
 func (c *container) remove() {
 	id := c.plan.ID
+	if len(c.plan.UserNS) > 0 {
+		c.dir.SetInside(c.removeInside, nil)
+	}
 	c.removeVolumes()
 	if err := c.dir.Discard(c.dir.Path("containers", id)); err != nil {
 		return // it is not listed any more, and swept later
@@ -273,6 +276,23 @@ func (c *container) remove() {
 		return err == nil
 	})
 	names.Release(c.plan.Name, id)
+}
+
+// removeInside removes a tree of which something belongs to other ids of the
+// container: by this program once more, in the container's user namespace.
+func (c *container) removeInside(path string) error {
+	zero := nsinit.Int(0)
+	p := &nsinit.Program{Ops: []nsinit.Op{
+		{Call: "setns", Args: []nsinit.Arg{nsinit.Ref(nsinit.RegUserNS), nsinit.Flags(unix.CLONE_NEWUSER)}},
+		{Call: "setresgid", Args: []nsinit.Arg{zero, zero, zero}},
+		{Call: "setresuid", Args: []nsinit.Arg{zero, zero, zero}},
+		{Call: "execve", Args: []nsinit.Arg{nsinit.Str("/proc/self/exe"), nsinit.Vec([]string{Arg0, path}), nsinit.Vec(nil)}},
+	}}
+	child, err := nsinit.Spawn(p, map[nsinit.Reg]int{nsinit.RegUserNS: int(c.plan.UserNS[0].Fd())})
+	if err == nil && sys.Wait(child.Pid) != 0 {
+		err = unix.EPERM
+	}
+	return err
 }
 
 // removeVolumes takes away the container's anonymous volumes, but for those

@@ -18,9 +18,24 @@ const (
 
 // Dir is a data root: the folder below which one account keeps everything.
 type Dir struct {
-	root  string
-	split *split                  // nil: everything lies below root
-	later func(name string) error // see RemoveLater; nil removes at once
+	root   string
+	split  *split                  // nil: everything lies below root
+	later  func(name string) error // see RemoveLater; nil removes at once
+	inside inside                  // see SetInside
+}
+
+// inside is what works on trees with files of other ids, which an account's
+// containers make where it has id ranges. It is asked only where our own rights
+// end.
+type inside struct {
+	remove func(path string) error
+	size   func(path string) (int64, error)
+}
+
+// SetInside says how trees with files of other ids are removed, and how the
+// sizes of the plain files in them are added up; nil for what nobody can do.
+func (d *Dir) SetInside(remove func(path string) error, size func(path string) (int64, error)) {
+	d.inside = inside{remove, size}
 }
 
 // Open returns the data root at path and makes it when it is missing. It

@@ -1,7 +1,9 @@
 package state
 
 import (
+	"errors"
 	"fmt"
+	"io/fs"
 	"os"
 	"path/filepath"
 	"strings"
@@ -48,7 +50,28 @@ func (t *Temp) Path(elem ...string) string {
 }
 
 // Close removes the folder and all that is still in it.
-func (t *Temp) Close() error { return sys.RemoveAll(t.path) }
+func (t *Temp) Close() error {
+	err := sys.RemoveAll(t.path)
+	if t.dir.inside.remove == nil || !errors.Is(err, fs.ErrPermission) {
+		return err
+	}
+	if ierr := t.dir.inside.remove(t.path); ierr != nil {
+		return fmt.Errorf("%w: %w", err, ierr)
+	}
+	return nil
+}
+
+// Size adds up the sizes of the plain files of a tree, as far as they can be
+// seen.
+func (d *Dir) Size(path string) int64 {
+	n, all := sys.TreeSize(path)
+	if !all && d.inside.size != nil {
+		if m, err := d.inside.size(path); err == nil {
+			return m
+		}
+	}
+	return n
+}
 
 // CloseLater has a folder made by [Dir.Trash] removed by another process, if
 // the face has said how to start one, and does not wait for it. Until that

@@ -79,7 +79,7 @@ func (s *Store) Add(a Addition) (Image, error) {
 func (s *Store) missing(layers []string) []string {
 	var out []string
 	for _, l := range layers {
-		if _, err := ReadLayerMeta(s.dir, l); err != nil {
+		if _, err := FindLayer(s.dir, l); err != nil {
 			out = append(out, l)
 		}
 	}

@@ -173,7 +173,7 @@ func TestLeasedBlobs(t *testing.T) {
 func TestCollectHandsTrashOn(t *testing.T) {
 	s, dir := testStore(t)
 	layer := addLayer(t, dir, "l", 1)
-	if err := state.WriteJSON(LayerPath(dir, layer)+"/meta.json", LayerMeta{V: 1, DiffID: layer, Files: manyFiles + 1}); err != nil {
+	if err := state.WriteJSON(LayerPath(dir, Plain, layer)+"/meta.json", LayerMeta{V: 1, DiffID: layer, Files: manyFiles + 1}); err != nil {
 		t.Fatal(err)
 	}
 	var asked string

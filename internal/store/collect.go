@@ -104,9 +104,11 @@ func (c *Collector) Collect(used map[string]bool) (Collected, error) {
 			return out, err
 		}
 	}
-	err = c.collectLayers(&out, func(id string) bool { return layers[id] || used[id] || leases.holds(id) })
-	if err != nil {
-		return out, err
+	for _, kind := range Kinds() {
+		err = c.collectLayers(&out, kind, func(id string) bool { return layers[id] || used[id] || leases.holds(id) })
+		if err != nil {
+			return out, err
+		}
 	}
 	return out, c.collectBlobs(&out, func(digest string) bool { return blobs[digest] || leases.holds(digest) })
 }
@@ -139,25 +141,27 @@ func (s *Store) reachable(ix index) (blobs, layers map[string]bool, err error) {
 	return blobs, layers, nil
 }
 
-func (c *Collector) collectLayers(out *Collected, keep func(diffID string) bool) error {
-	entries, err := os.ReadDir(c.s.dir.Path("layers"))
+func (c *Collector) collectLayers(out *Collected, kind Kind, keep func(diffID string) bool) error {
+	ids, err := c.s.unpacked(kind)
 	if err != nil {
 		return err
 	}
-	for _, e := range entries {
-		id := "sha256:" + e.Name()
-		if !isHex64(e.Name()) || keep(id) {
+	for _, id := range ids {
+		if keep(id) {
 			continue
 		}
-		m, _ := ReadLayerMeta(c.s.dir, id)
-		err := os.Rename(LayerPath(c.s.dir, id), c.trash.Path(e.Name()))
+		m, _ := ReadLayerMeta(c.s.dir, kind, id)
+		hex, _ := Hex(id)
+		err := os.Rename(LayerPath(c.s.dir, kind, id), c.trash.Path(string(kind)+"-"+hex))
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
 		if err != nil {
 			return err
 		}
-		out.Layers = append(out.Layers, id)
+		if !slices.Contains(out.Layers, id) { // of both kinds
+			out.Layers = append(out.Layers, id)
+		}
 		out.Bytes += m.Size
 		c.files += m.Files
 	}

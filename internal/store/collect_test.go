@@ -234,7 +234,7 @@ func TestCollectAgainstPulls(t *testing.T) {
 // pretendUnpack puts layers in place the way package layer does.
 func pretendUnpack(t *testing.T, dir *state.Dir, ids []string) {
 	for _, id := range ids {
-		if _, err := ReadLayerMeta(dir, id); err == nil {
+		if _, err := ReadLayerMeta(dir, Plain, id); err == nil {
 			continue
 		}
 		tmp, err := dir.Temp()
@@ -246,7 +246,7 @@ func pretendUnpack(t *testing.T, dir *state.Dir, ids []string) {
 		if err := state.WriteJSON(tmp.Path("l", "meta.json"), LayerMeta{V: 1, DiffID: id}); err != nil {
 			t.Error(err)
 		}
-		os.Rename(tmp.Path("l"), LayerPath(dir, id))
+		os.Rename(tmp.Path("l"), LayerPath(dir, Plain, id))
 		tmp.Close()
 	}
 }

@@ -10,11 +10,36 @@ import (
 	"berth/internal/state"
 )
 
+// Kind says to whom the files of unpacked layers belong on the disk. Its value
+// is the folder of the data root that they lie in. A layer may be there in both
+// kinds, which is of no account to what it is.
+type Kind string
+
+const (
+	// Plain layers are those of root, who gives files to whom they belong, and
+	// those of accounts whose containers have one id, to which all belongs.
+	Plain Kind = "layers"
+	// Ranged layers have the owners that an account's id ranges give them:
+	// for containers with more ids than the account's own.
+	Ranged Kind = "layers-ids"
+)
+
+// Kinds returns all kinds.
+func Kinds() [2]Kind { return [2]Kind{Plain, Ranged} }
+
+// Other returns the kind that is not k.
+func (k Kind) Other() Kind {
+	if k == Ranged {
+		return Plain
+	}
+	return Ranged
+}
+
 // LayerPath returns the folder of an unpacked layer, which may not exist. The
 // digest must be one that [Hex] accepts.
-func LayerPath(dir *state.Dir, diffID string) string {
+func LayerPath(dir *state.Dir, kind Kind, diffID string) string {
 	hex, _ := Hex(diffID)
-	return dir.Path("layers", hex)
+	return dir.Path(string(kind), hex)
 }
 
 // LayerMeta is the record meta.json in the folder of an unpacked layer. Its
@@ -43,14 +68,23 @@ type LayerMeta struct {
 
 // ReadLayerMeta reads the record of an unpacked layer. A layer that is not
 // there answers [ErrNotFound].
-func ReadLayerMeta(dir *state.Dir, diffID string) (LayerMeta, error) {
+func ReadLayerMeta(dir *state.Dir, kind Kind, diffID string) (LayerMeta, error) {
 	var m LayerMeta
 	if _, ok := Hex(diffID); !ok {
 		return m, fmt.Errorf("%q is not the digest of a layer", diffID)
 	}
-	err := state.ReadJSON(LayerPath(dir, diffID)+"/meta.json", &m)
+	err := state.ReadJSON(LayerPath(dir, kind, diffID)+"/meta.json", &m)
 	if errors.Is(err, fs.ErrNotExist) {
 		err = fmt.Errorf("layer %s: %w", diffID, ErrNotFound)
+	}
+	return m, err
+}
+
+// FindLayer reads the record of a layer of whichever kind.
+func FindLayer(dir *state.Dir, diffID string) (LayerMeta, error) {
+	m, err := ReadLayerMeta(dir, Plain, diffID)
+	if errors.Is(err, ErrNotFound) {
+		m, err = ReadLayerMeta(dir, Ranged, diffID)
 	}
 	return m, err
 }
@@ -60,27 +94,42 @@ func ReadLayerMeta(dir *state.Dir, diffID string) (LayerMeta, error) {
 func (s *Store) LayerSize(img Image) int64 {
 	var n int64
 	for _, id := range img.Layers {
-		if m, err := ReadLayerMeta(s.dir, id); err == nil {
+		if m, err := FindLayer(s.dir, id); err == nil {
 			n += m.Size
 		}
 	}
 	return n
 }
 
-// Layers returns the records of all unpacked layers by their diff IDs.
-func (s *Store) Layers() (map[string]LayerMeta, error) {
-	entries, err := os.ReadDir(s.dir.Path("layers"))
-	if err != nil {
-		return nil, err
-	}
-	out := make(map[string]LayerMeta, len(entries))
-	for _, e := range entries {
-		if !isHex64(e.Name()) {
-			continue // a claim
+// Layers returns the records of all unpacked layers, by kind and diff ID.
+func (s *Store) Layers() (map[Kind]map[string]LayerMeta, error) {
+	out := map[Kind]map[string]LayerMeta{}
+	for _, kind := range Kinds() {
+		ids, err := s.unpacked(kind)
+		if err != nil {
+			return nil, err
 		}
-		if m, err := ReadLayerMeta(s.dir, "sha256:"+e.Name()); err == nil {
-			out["sha256:"+e.Name()] = m
+		out[kind] = make(map[string]LayerMeta, len(ids))
+		for _, id := range ids {
+			if m, err := ReadLayerMeta(s.dir, kind, id); err == nil {
+				out[kind][id] = m
+			}
 		}
 	}
 	return out, nil
+}
+
+// unpacked lists the diff IDs that have a folder, whole or not.
+func (s *Store) unpacked(kind Kind) ([]string, error) {
+	entries, err := os.ReadDir(s.dir.Path(string(kind)))
+	if kind == Ranged && errors.Is(err, fs.ErrNotExist) {
+		return nil, nil // it comes with the first of them
+	}
+	var ids []string
+	for _, e := range entries {
+		if isHex64(e.Name()) { // else it is a claim
+			ids = append(ids, "sha256:"+e.Name())
+		}
+	}
+	return ids, err
 }

@@ -28,10 +28,10 @@ func testStore(t testing.TB) (*Store, *state.Dir) {
 func addLayer(t testing.TB, dir *state.Dir, seed string, size int64) string {
 	t.Helper()
 	id := Digest([]byte(seed))
-	if err := os.MkdirAll(LayerPath(dir, id)+"/tree", 0o755); err != nil {
+	if err := os.MkdirAll(LayerPath(dir, Plain, id)+"/tree", 0o755); err != nil {
 		t.Fatal(err)
 	}
-	if err := state.WriteJSON(LayerPath(dir, id)+"/meta.json", LayerMeta{V: 1, DiffID: id, Size: size}); err != nil {
+	if err := state.WriteJSON(LayerPath(dir, Plain, id)+"/meta.json", LayerMeta{V: 1, DiffID: id, Size: size}); err != nil {
 		t.Fatal(err)
 	}
 	return id

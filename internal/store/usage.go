@@ -15,7 +15,7 @@ func (s *Store) Shares(images []Image) map[string]Share {
 	for _, img := range images {
 		for _, l := range slices.Compact(slices.Sorted(slices.Values(img.Layers))) {
 			users[l]++
-			if m, err := ReadLayerMeta(s.dir, l); err == nil {
+			if m, err := FindLayer(s.dir, l); err == nil {
 				sizes[l] = m.Size
 			}
 		}
@@ -43,10 +43,12 @@ func (s *Store) Usage(active, used map[string]bool) (total, reclaimable int64, e
 	if err != nil {
 		return 0, 0, err
 	}
-	for id, m := range layers {
-		total += m.Size
-		if !used[id] {
-			reclaimable += m.Size
+	for _, kind := range Kinds() {
+		for id, m := range layers[kind] {
+			total += m.Size
+			if !used[id] {
+				reclaimable += m.Size
+			}
 		}
 	}
 	images, err := s.Images()

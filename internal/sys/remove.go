@@ -120,16 +120,20 @@ func openUp(path string) error {
 }
 
 // TreeSize adds up the sizes of the plain files below dir, as far as they can
-// be seen.
-func TreeSize(dir string) int64 {
-	var n int64
+// be seen, and reports whether that is all of them.
+func TreeSize(dir string) (n int64, all bool) {
+	all = true
 	filepath.WalkDir(dir, func(_ string, d fs.DirEntry, err error) error {
 		if err == nil && d.Type().IsRegular() {
-			if fi, err := d.Info(); err == nil {
+			var fi fs.FileInfo
+			if fi, err = d.Info(); err == nil {
 				n += fi.Size()
 			}
 		}
+		if errors.Is(err, fs.ErrPermission) {
+			all = false
+		}
 		return nil
 	})
-	return n
+	return n, all
 }

@@ -61,6 +61,9 @@ func (q *layersRequest) run(ctx context.Context, w io.Writer, ns Namespaces) err
 		return q.write(ctx, w)
 	}
 	s, err := start(ctx, ns, begin{})
+	if err != nil && ns.Ranged != nil {
+		return err
+	}
 	if err != nil {
 		// No user namespace here. Nearly everything can be read as well
 		// without.

@@ -12,6 +12,8 @@ import (
 	"syscall"
 
 	"golang.org/x/sys/unix"
+
+	"berth/internal/userns"
 )
 
 // Session is the open tree of one container. It serves one copy.
@@ -24,6 +26,9 @@ type Session struct {
 type Namespaces struct {
 	User     bool // as an ordinary account, which becomes root in it
 	UID, GID int
+	// Ranged is the user namespace of a container with more ids than the
+	// account's own; nil: it has none.
+	Ranged *os.File
 }
 
 // Local works on a root in this process.
@@ -49,7 +54,7 @@ func Start(ctx context.Context, l Layout, ns Namespaces) (*Session, error) {
 
 // stage is the process that works for us.
 type stage struct {
-	cmd     *exec.Cmd
+	end     func() // kills it and waits for it
 	control *os.File
 	in, out *os.File // its standard input and output
 	replies *json.Decoder
@@ -81,16 +86,10 @@ func start(ctx context.Context, ns Namespaces, b begin, root ...*os.File) (_ *Se
 	}
 	st.out = outR
 	theirs = append(theirs, outW)
-	cmd := exec.CommandContext(ctx, "/proc/self/exe")
-	cmd.Args = []string{Arg0}
-	cmd.Env = []string{"GOMAXPROCS=2"}
-	cmd.Stdin, cmd.Stdout, cmd.Stderr = inR, outW, os.Stderr
-	cmd.ExtraFiles = append([]*os.File{theirs[0]}, root...)
-	cmd.SysProcAttr = ns.attr()
-	if err := cmd.Start(); err != nil {
+	files := append([]*os.File{inR, outW, os.Stderr, theirs[0]}, root...)
+	if st.end, err = ns.launch(ctx, files); err != nil {
 		return nil, err
 	}
-	st.cmd = cmd
 	closeAll(theirs) // or nobody would notice that it ends before it answers
 	theirs = nil
 	st.replies = json.NewDecoder(st.control)
@@ -98,6 +97,37 @@ func start(ctx context.Context, ns Namespaces, b begin, root ...*os.File) (_ *Se
 		return nil, err
 	}
 	return &Session{stage: st}, nil
+}
+
+// launch starts the stage, which is this program under another name. The end of
+// the context ends it.
+func (ns Namespaces) launch(ctx context.Context, files []*os.File) (end func(), err error) {
+	const self = "/proc/self/exe"
+	args, env := []string{Arg0}, []string{"GOMAXPROCS=2"}
+	if ns.Ranged != nil {
+		p, err := userns.Start(ns.Ranged, userns.Command{Path: self, Args: args, Env: env, Files: files, Namespaces: unix.CLONE_NEWNS})
+		if err != nil {
+			return nil, err
+		}
+		stop := context.AfterFunc(ctx, p.Kill)
+		return func() {
+			stop()
+			p.Kill()
+			p.Wait()
+		}, nil
+	}
+	cmd := exec.CommandContext(ctx, self)
+	cmd.Args, cmd.Env = args, env
+	cmd.Stdin, cmd.Stdout, cmd.Stderr = files[0], files[1], files[2]
+	cmd.ExtraFiles = files[3:]
+	cmd.SysProcAttr = ns.attr()
+	if err := cmd.Start(); err != nil {
+		return nil, err
+	}
+	return func() {
+		cmd.Process.Kill()
+		cmd.Wait()
+	}, nil
 }
 
 func (ns Namespaces) attr() *syscall.SysProcAttr {
@@ -124,9 +154,8 @@ func (s *stage) close() {
 				f.Close()
 			}
 		}
-		if s.cmd != nil {
-			s.cmd.Process.Kill() // it has nothing left to do, whatever it does
-			s.cmd.Wait()
+		if s.end != nil {
+			s.end() // it has nothing left to do, whatever it does
 		}
 	})
 }

@@ -28,7 +28,6 @@ import (
 	"berth/internal/errdef"
 	"berth/internal/filter"
 	"berth/internal/state"
-	"berth/internal/sys"
 )
 
 // Set is the volumes of one data root.
@@ -367,7 +366,7 @@ func (s *Set) Prune(ctx context.Context, all bool, filters map[string][]string) 
 		if err != nil {
 			return rep, err
 		}
-		size := sys.TreeSize(gone.Path("v", dataDir))
+		size := s.dir.Size(gone.Path("v", dataDir))
 		if err := gone.Close(); err != nil {
 			return rep, wrapError("remove "+name, err)
 		}

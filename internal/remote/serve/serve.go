@@ -4,6 +4,7 @@
 package serve
 
 import (
+	"cmp"
 	"context"
 	"encoding/json"
 	"errors"
@@ -59,7 +60,7 @@ func Main(in io.Reader, out io.Writer) int {
 	}
 	t.tell(remote.Event{Result: raw})
 	if req.Pull != nil {
-		settle(req.Root)
+		settle(req.Root, cmp.Or(req.Pull.Kind, store.Plain))
 	}
 	return 0
 }
@@ -67,7 +68,7 @@ func Main(in io.Reader, out io.Writer) int {
 // settle brings the layers that have come to disk, now that nobody waits for
 // it, and in a way that nobody feels it. The caller does not wait for the end
 // of this process and shares no open file with it.
-func settle(root string) {
+func settle(root string, kind store.Kind) {
 	null, err := os.OpenFile(os.DevNull, os.O_RDWR, 0)
 	if err != nil {
 		return
@@ -86,7 +87,7 @@ func settle(root string) {
 		return
 	}
 	// What fails here is made up for after the next start of the machine.
-	_ = layer.Open(dir).Settle(context.Background())
+	_ = layer.OpenKind(dir, kind, nil).Settle(context.Background())
 }
 
 // ioprioIdle lets everybody else use the disk first (ioprio_set(2)).
@@ -109,6 +110,7 @@ func serve(ctx context.Context, req remote.Request, t *teller) (any, error) {
 		DockerConfig: req.DockerConfig,
 		UserAgent:    "berth/" + req.Version,
 		Program:      req.Program,
+		Account:      req.Account,
 	}
 	switch {
 	case req.Pull != nil:

@@ -1,0 +1,84 @@
+package engine
+
+import (
+	"context"
+	"slices"
+
+	"berth/internal/layer"
+	"berth/internal/roster"
+	"berth/internal/store"
+	"berth/internal/transfer"
+	"berth/internal/userns"
+)
+
+// layers opens the layers of one kind.
+func (e *Engine) layers(kind store.Kind) *layer.Set {
+	if e.inside == nil {
+		return layer.OpenKind(e.dir, kind, nil)
+	}
+	return layer.OpenKind(e.dir, kind, e.inside)
+}
+
+// ownLayers opens the layers of the kind that containers here have unless they
+// ask for something else.
+func (e *Engine) ownLayers() *layer.Set {
+	if e.host.Rootless {
+		if _, err := userns.Ranges(e.host); err == nil {
+			return e.layers(store.Ranged)
+		}
+	}
+	return e.layers(store.Plain)
+}
+
+// kindOf is the kind of layers that a container is made of.
+func kindOf(r *record) store.Kind {
+	if r.IDs == roster.Ranges {
+		return store.Ranged
+	}
+	return store.Plain
+}
+
+// stack returns the folders of a container's layers, top first.
+func (e *Engine) stack(r *record) ([]string, error) { return e.layers(kindOf(r)).Stack(r.Layers) }
+
+// ensureLayers makes the layers of a new container that are there with other
+// owners only.
+func (e *Engine) ensureLayers(ctx context.Context, r *record) error {
+	set := e.layers(kindOf(r))
+	if !slices.ContainsFunc(r.Layers, func(id string) bool { return !set.Has(id) }) {
+		return nil
+	}
+	lease, err := e.store.Lease(r.Layers)
+	if err != nil {
+		return err
+	}
+	defer lease.Close()
+	return set.Ensure(ctx, r.Layers)
+}
+
+// copyLayers copies what a container's image has at a path into an empty folder.
+func (e *Engine) copyLayers(ctx context.Context, r *record, path, dst string) error {
+	trees, err := e.stack(r)
+	if err != nil {
+		return err
+	}
+	if kindOf(r) == store.Ranged {
+		return e.inside.Copy(ctx, trees, path, dst)
+	}
+	v, err := layer.NewView("", trees)
+	if err != nil {
+		return err
+	}
+	defer v.Close()
+	return v.CopyOut(path, dst)
+}
+
+// transferSpaces says where files of a container are worked on.
+func (e *Engine) transferSpaces(r *record) (transfer.Namespaces, error) {
+	ns := transfer.Namespaces{User: e.host.Rootless, UID: e.host.UID, GID: e.host.GID}
+	var err error
+	if kindOf(r) == store.Ranged {
+		ns.Ranged, err = e.inside.Namespace()
+	}
+	return ns, err
+}
