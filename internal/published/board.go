@@ -90,28 +90,55 @@ func (b *Board) own() (*os.File, error) {
 			last = err
 			continue
 		}
-		for try := range 10 {
-			name := prefix + strconv.Itoa(os.Geteuid())
-			if try > 0 {
-				name += "." + strconv.Itoa(try)
-			}
-			err := os.Mkdir(filepath.Join(place, name), 0o755)
-			if err != nil && !errors.Is(err, fs.ErrExist) {
-				last = err
-				break
-			}
-			dir, uid, err := openFolder(place, name)
-			if err == nil && uid == os.Geteuid() {
-				dir.Chmod(0o755) // whatever the umask is
+		dir, err := ownIn(place)
+		if err == nil {
+			return dir, nil
+		}
+		last = err
+	}
+	return nil, fmt.Errorf("cannot publish containers for ps --all-users: %w", last)
+}
+
+// ownIn returns this account's folder in a place: under its plain name, else one
+// that was made when that was taken, else a new one with a number that nobody
+// can have guessed.
+func ownIn(place string) (*os.File, error) {
+	name := prefix + strconv.Itoa(os.Geteuid())
+	if err := os.Mkdir(filepath.Join(place, name), 0o755); err != nil && !errors.Is(err, fs.ErrExist) {
+		return nil, err
+	}
+	if dir := openOwn(place, name); dir != nil {
+		return dir, nil
+	}
+	for _, n := range names(place) {
+		if strings.HasPrefix(n, name+".") {
+			if dir := openOwn(place, n); dir != nil {
 				return dir, nil
-			}
-			last = fmt.Errorf("%s is another account's", filepath.Join(place, name))
-			if err == nil {
-				dir.Close()
 			}
 		}
 	}
-	return nil, fmt.Errorf("cannot publish containers for ps --all-users: %w", last)
+	path, err := os.MkdirTemp(place, name+".*")
+	if err != nil {
+		return nil, err
+	}
+	if dir := openOwn(place, filepath.Base(path)); dir != nil {
+		return dir, nil
+	}
+	return nil, fmt.Errorf("cannot open %s", path)
+}
+
+// openOwn opens a folder if it is this account's.
+func openOwn(place, name string) *os.File {
+	dir, uid, err := openFolder(place, name)
+	if err != nil {
+		return nil
+	}
+	if uid != os.Geteuid() {
+		dir.Close()
+		return nil
+	}
+	dir.Chmod(0o755) // whatever the umask is
+	return dir
 }
 
 // makePlace makes the place for all that only root can make.
@@ -138,7 +165,8 @@ func isPlace(place string) error {
 	return nil
 }
 
-// names lists the folders of accounts in a place.
+// names lists the folders of accounts in a place. The bound is each owner's: one
+// with folders without number hides nobody else's.
 func names(place string) []string {
 	if isPlace(place) != nil {
 		return nil
@@ -150,8 +178,17 @@ func names(place string) []string {
 	defer f.Close()
 	all, _ := f.Readdirnames(-1)
 	var out []string
+	have := map[int]int{}
 	for _, n := range all {
-		if strings.HasPrefix(n, prefix) && len(out) < maxFolders {
+		if !strings.HasPrefix(n, prefix) {
+			continue
+		}
+		info, err := os.Lstat(filepath.Join(place, n))
+		if err != nil || !info.IsDir() {
+			continue
+		}
+		if uid, ok := ownerOf(info); ok && have[uid] < maxFolders {
+			have[uid]++
 			out = append(out, n)
 		}
 	}

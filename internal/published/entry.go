@@ -45,7 +45,7 @@ const (
 	maxText    = 256      // bytes of a name
 	maxPorts   = 64
 	maxEntries = 4096 // of one account
-	maxFolders = 4096
+	maxFolders = 16   // of one account in a place
 )
 
 // clean makes an entry fit to be shown, or reports that it makes no sense.

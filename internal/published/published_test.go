@@ -1,6 +1,8 @@
 package published
 
 import (
+	"errors"
+	"fmt"
 	"io/fs"
 	"os"
 	"path/filepath"
@@ -119,6 +121,39 @@ func TestLies(t *testing.T) {
 	defer p.Close()
 	if list := b.List(); len(list) != 1 || list[0].UID != 0 || list[0].Name != "real" {
 		t.Errorf("%+v", list)
+	}
+}
+
+// TestCrowd has somebody take all names that an account could want, and make
+// folders until a reader has had enough.
+func TestCrowd(t *testing.T) {
+	b, place := board(t)
+	const somebody = 54321
+	for i := range 5000 {
+		name := prefix + "0"
+		if i > 0 {
+			name = fmt.Sprintf("%s0.%d", prefix, i)
+		}
+		path := filepath.Join(place, name)
+		if err := errors.Join(os.Mkdir(path, 0o755), os.Chown(path, somebody, somebody)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	one, err := b.Put(entry("a", "one"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer one.Close()
+	two, err := b.Put(entry("b", "two"))
+	if err != nil {
+		t.Fatal(err)
+	}
+	defer two.Close()
+	if list := b.List(); len(list) != 2 {
+		t.Errorf("%+v", list)
+	}
+	if entries, _ := os.ReadDir(place); len(entries) != 5001 {
+		t.Errorf("%d folders: the second entry has not gone where the first one is", len(entries))
 	}
 }
 

@@ -26,8 +26,7 @@ const layoutFile = `{"imageLayoutVersion":"1.0.0"}`
 // meanwhile sees the old one or the new one. Who may change the folder is the
 // folder's own affair: modes, a group with the set-group-ID bit, the umask.
 func (s *Store) Add(r io.Reader) error {
-	blobs := filepath.Join(s.dir, "blobs", "sha256")
-	if err := os.MkdirAll(blobs, 0o775); err != nil {
+	if err := os.MkdirAll(s.dir, 0o775); err != nil {
 		return err
 	}
 	lock, err := s.lock()
@@ -35,6 +34,12 @@ func (s *Store) Add(r io.Reader) error {
 		return err
 	}
 	defer lock.Close()
+	folder, err := s.blobs()
+	if err != nil {
+		return err
+	}
+	defer folder.Close()
+	blobs := fmt.Sprintf("/proc/self/fd/%d", folder.Fd())
 	sweep(blobs)
 	var news index
 	for tr := tar.NewReader(r); ; {
@@ -50,7 +55,7 @@ func (s *Store) Add(r io.Reader) error {
 		case h.Name == "index.json":
 			err = json.NewDecoder(io.LimitReader(tr, maxDocument)).Decode(&news)
 		case isBlob && h.Typeflag == tar.TypeReg:
-			err = s.addBlob(tr, digits)
+			err = addBlob(tr, blobs, digits)
 		}
 		if err != nil {
 			return err
@@ -60,6 +65,25 @@ func (s *Store) Add(r io.Reader) error {
 		return err
 	}
 	return s.list(news.Manifests)
+}
+
+// blobs opens the folder of the blobs and makes it when it is missing. Others may
+// write to the store: a link that one of them has put in its place would have us
+// write, and with our rights, wherever it leads.
+func (s *Store) blobs() (*os.File, error) {
+	root, err := os.OpenRoot(s.dir)
+	if err != nil {
+		return nil, err
+	}
+	defer root.Close()
+	var folder *os.File
+	if err = root.MkdirAll("blobs/sha256", 0o775); err == nil {
+		folder, err = root.OpenFile("blobs/sha256", os.O_RDONLY|unix.O_DIRECTORY, 0)
+	}
+	if err != nil {
+		return nil, fmt.Errorf("cannot write to the image store %s: %w", s.dir, err)
+	}
+	return folder, nil
 }
 
 // lock keeps other writers away. Readers take no lock.
@@ -81,20 +105,20 @@ func (s *Store) lock() (*os.File, error) {
 	return f, nil
 }
 
-// addBlob writes a blob under its digest, unless it is there.
-func (s *Store) addBlob(r io.Reader, digits string) error {
+// addBlob writes a blob under its digest into a folder, unless it is there.
+func addBlob(r io.Reader, folder, digits string) error {
 	digest := "sha256:" + digits
 	if _, ok := store.Hex(digest); !ok {
 		return fmt.Errorf("%q is not the name of a blob", digits)
 	}
-	if f, _, err := open(s.blob(digest)); err == nil {
+	name := filepath.Join(folder, digits)
+	if f, _, err := open(name); err == nil {
 		defer f.Close()
 		if sum, err := digestOf(f); err == nil && sum == digits {
 			return nil
 		}
 	}
-	name := s.blob(digest)
-	tmp := filepath.Join(filepath.Dir(name), ".new-"+state.Self().String()+"-"+digits)
+	tmp := filepath.Join(folder, ".new-"+state.Self().String()+"-"+digits)
 	f, err := os.OpenFile(tmp, os.O_WRONLY|os.O_CREATE|os.O_EXCL, 0o644)
 	if err != nil {
 		return err

@@ -126,6 +126,25 @@ func TestAddRefuses(t *testing.T) {
 	}
 }
 
+// TestLinkedFolder writes where another of the folder's writers has put a link in
+// the place of a part of it.
+func TestLinkedFolder(t *testing.T) {
+	for _, part := range []string{"blobs", "blobs/sha256"} {
+		s, outside := Open(t.TempDir()), t.TempDir()
+		link := filepath.Join(s.dir, part)
+		if err := errors.Join(os.MkdirAll(filepath.Dir(link), 0o775), os.Symlink(outside, link)); err != nil {
+			t.Fatal(err)
+		}
+		in, _ := image(t, name, "amd64", "layer")
+		if err := s.Add(in); err == nil || !strings.Contains(err.Error(), s.dir) {
+			t.Errorf("%s: %v", part, err)
+		}
+		if entries, err := os.ReadDir(outside); err != nil || len(entries) != 0 {
+			t.Errorf("%s: written outside: %v, %v", part, entries, err)
+		}
+	}
+}
+
 // TestHostileFolder reads what somebody else may have put there.
 func TestHostileFolder(t *testing.T) {
 	for what, spoil := range map[string]func(t *testing.T, s *Store, path string){
