@@ -144,6 +144,10 @@ func (e *Engine) place(ctx context.Context, r *record, img store.Image) (why str
 			return "", err
 		}
 	}
+	// It is what the container sees as /, where the caller's umask has no say.
+	if err := os.Chmod(tmp.Path("c", upperDir), 0o755); err != nil {
+		return "", err
+	}
 	r.Driver, why = e.driver(img.Layers)
 	why = cmp.Or(e.settleDriver(r, tmp.Path("c")), why)
 	volumes, err := e.volumes().Hold()

@@ -3,6 +3,7 @@ package site
 import (
 	"fmt"
 	"os"
+	"runtime"
 	"slices"
 	"strings"
 
@@ -21,7 +22,8 @@ func FillLimits(hc *container.HostConfig, s *config.Site) {
 		hc.Memory = s.Limits.Memory
 	}
 	if hc.NanoCPUs == 0 && hc.CPUQuota == 0 && hc.CPUPeriod == 0 {
-		hc.NanoCPUs = s.Limits.NanoCPUs
+		// One file may be for machines of many sizes.
+		hc.NanoCPUs = min(s.Limits.NanoCPUs, int64(runtime.NumCPU())*1e9)
 	}
 	if n := s.Limits.Pids; n > 0 && (hc.PidsLimit == nil || *hc.PidsLimit == 0) {
 		hc.PidsLimit = &n
