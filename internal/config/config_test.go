@@ -44,7 +44,7 @@ func TestLoad(t *testing.T) {
 				Runtimes: map[string]Runtime{"gvisor": {Path: "runsc", Args: []string{"--network=host"}}},
 			},
 		},
-		{name: "unknown key", text: "{\n  \"storage\": \"auto\",\n  \"storge\": 1\n}", err: `:3:3: unknown key "storge" (known: registry-mirrors, mirrors, insecure-registries, proxies, storage, keep-blobs, data-root, local-root, runtimes, name-pattern, shm-size, mounts, limits, image-stores, publish)`},
+		{name: "unknown key", text: "{\n  \"storage\": \"auto\",\n  \"storge\": 1\n}", err: `:3:3: unknown key "storge" (known: registry-mirrors, mirrors, insecure-registries, proxies, storage, keep-blobs, strict-limits, data-root, local-root, runtimes, name-pattern, shm-size, mounts, limits, image-stores, publish)`},
 		{name: "twice", text: `{"storage":"auto","storage":"copy"}`, err: `:1:19: the key "storage" comes twice`},
 		{name: "comma", text: "{\n  \"storage\": \"auto\"\n  \"data-root\": \"/x\"\n}", err: ":3:3: not valid JSON: invalid character '\"' after object key:value pair"},
 		{name: "cut off", text: `{"storage": "auto"`, err: ":1:19: not valid JSON: the file ends too early"},
