@@ -38,6 +38,7 @@ func TestServer(t *testing.T) {
 			t.Run("tutorial", func(t *testing.T) { tutorial(t, s) })
 		})
 	})
+	t.Run("survival", func(t *testing.T) { survival(t, m) })
 	t.Run("locks", func(t *testing.T) { locks(t, m) })
 }
 
@@ -65,6 +66,54 @@ func locks(t *testing.T, m *machine) {
 			t.Errorf("unlocked again, but: %s", r.err)
 		}
 	}
+}
+
+// TestOld boots a kernel that berth cannot run containers on. It says so in one
+// line, and what needs no container works.
+func TestOld(t *testing.T) {
+	l := lab.Open(t)
+	dir := t.TempDir()
+	m := boot(t, dir, options{kernel: "5.10", lab: l, disk: pack(t, l, dir)})
+	for _, account := range []string{"root", "alice"} {
+		t.Run(account, func(t *testing.T) {
+			s := m.login(account)
+			s.must(mirrored + "berth pull -q busybox")
+			r := s.run("berth run --rm busybox true")
+			lines := strings.Split(strings.TrimSpace(r.err), "\n")
+			if r.code != 125 || !strings.Contains(lines[len(lines)-1], "needs Linux 5.12 or newer") {
+				t.Errorf("berth run: exit code %d, %q; want 125 and the kernel that is needed", r.code, r.err)
+			}
+			lab.Match(t, s.must("berth images"), "^busybox ")
+			s.must("berth save busybox | berth load")
+			s.must("berth rmi busybox")
+		})
+	}
+}
+
+// survival: what an account started goes on after its logout, or a warning has
+// said that it will not: alice does not linger, and systemd ends the manager
+// that holds her limits.
+func survival(t *testing.T, m *machine) {
+	s := m.login("alice")
+	s.must(mirrored + "berth pull -q busybox")
+	if r := s.run("berth run -d --name plain busybox sleep 5000"); r.code != 0 || r.err != "" {
+		t.Errorf("without limits: exit code %d, %q", r.code, r.err)
+	}
+	s.logout()
+	s = m.login("alice")
+	lab.Match(t, s.must("berth ps --format '{{.Names}} {{.State}}'"), "^plain running$")
+	s.must("berth exec plain true && berth rm -f plain")
+
+	r := s.run("berth run -d --name limited --memory 64m busybox sleep 5000")
+	if r.code != 0 || !strings.Contains(r.err, "loginctl enable-linger alice") {
+		t.Errorf("with a limit: exit code %d, %q; want a warning with the remedy", r.code, r.err)
+	}
+	lab.Match(t, s.must("cat /sys/fs/cgroup$(cut -d: -f3 /proc/$(berth inspect -f '{{.State.Pid}}' limited)/cgroup)/memory.max"), "^67108864$")
+	s.logout()
+	m.login("root").must("while systemctl is-active -q user@$(id -u alice) || [ $(systemctl is-active user@$(id -u alice)) = deactivating ]; do sleep 1; done")
+	s = m.login("alice")
+	lab.Match(t, s.must("berth ps -a --format '{{.Names}} {{.State}}'"), "^limited exited$")
+	s.must("berth rm limited")
 }
 
 // mirrored makes a configuration with the lab's registry in place of Docker's.
