@@ -71,9 +71,11 @@ func (s *session) tests(t *testing.T, p, filter string, env ...string) {
 func parse(said []byte) (*outcome, error) {
 	convert := exec.Command("go", "tool", "test2json")
 	convert.Stdin = bytes.NewReader(said)
+	var complaint strings.Builder
+	convert.Stderr = &complaint
 	events, err := convert.Output()
 	if err != nil {
-		return nil, fmt.Errorf("go tool test2json: %w", err)
+		return nil, fmt.Errorf("go tool test2json: %w\n%s", err, complaint.String())
 	}
 	top := &outcome{}
 	for in := json.NewDecoder(bytes.NewReader(events)); in.More(); {
