@@ -7,7 +7,7 @@ GO      ?= go
 
 export CGO_ENABLED = 0
 
-.PHONY: build demo test lint bench bench-oci bench-pull bench-range fuzz clean
+.PHONY: build demo test vm lint bench bench-oci bench-pull bench-range fuzz clean
 
 # Stages are programs of their own inside the big one: see internal/stage. Where
 # the process begins when it is called as an OCI runtime: see internal/prelude.
@@ -35,7 +35,13 @@ test: build
 	$(MAKE) -s lint
 	$(GO) test ./cmd/... ./internal/...
 	test/fuzz.sh 3s 'Fuzz(Unpack|TarReader|Decoder|Reader|Document|Parse|Part|Plan)$$'
-	$(GO) test -p 1 -timeout 40m ./test/...
+	$(GO) test -p 1 -timeout 50m $$($(GO) list ./test/... | grep -v /test/vm$$)
+
+# The tests once more on whole machines: Debian with systemd, accounts, old and
+# new kernels, under emulation. The machine is made the first time.
+vm: build
+	test/packages.sh
+	$(GO) test -timeout 60m -v ./test/vm
 
 # gofmt and vet here; imports, sizes and forbidden calls are a test.
 lint:
