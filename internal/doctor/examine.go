@@ -2,7 +2,6 @@ package doctor
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"os"
 	"path/filepath"
@@ -205,14 +204,4 @@ func writeSetting(path, value string) error {
 		return &os.PathError{Op: "write", Path: path, Err: err}
 	}
 	return nil
-}
-
-// isNot reports whether err is none of those.
-func isNot(err error, those ...error) bool {
-	for _, t := range those {
-		if errors.Is(err, t) {
-			return false
-		}
-	}
-	return err != nil
 }

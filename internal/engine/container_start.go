@@ -164,7 +164,8 @@ func (b *bundle) args() []string {
 }
 
 // plan turns a record into what the shim carries out, and writes the files
-// that are bound into the container.
+// that are bound into the container. The user namespace is made meanwhile. What
+// was made for a plan that fails is given back.
 func (e *Engine) plan(r *record, opt StartOptions, shimPid int) (*shim.Plan, *bundle, error) {
 	in, err := e.specInput(r)
 	if err != nil {
@@ -177,12 +178,30 @@ func (e *Engine) plan(r *record, opt StartOptions, shimPid int) (*shim.Plan, *bu
 	}
 	in.Host.IDs = space.ids
 	wait := space.open()
+	p, b, err := e.planIn(r, in, opt, shimPid)
+	files, werr := wait()
+	if err == nil {
+		err = werr
+	}
+	if err != nil {
+		closeFiles(files)
+		if b != nil && b.Group != nil {
+			b.Group.Remove()
+		}
+		return nil, nil, err
+	}
+	p.UserNS = files
+	return p, b, nil
+}
+
+// planIn makes the plan but for its user namespace.
+func (e *Engine) planIn(r *record, in *specInput, opt StartOptions, shimPid int) (*shim.Plan, *bundle, error) {
 	group, warnings, err := e.prepareGroup(r, shimPid, !opt.Attach)
 	if err != nil {
 		return nil, nil, err
 	}
 	opt.warn(warnings)
-	b := &bundle{V: 1, Group: group, IDs: space.ids}
+	b := &bundle{V: 1, Group: group, IDs: in.Host.IDs}
 	in.groupDirs(group)
 	s, warnings, err := spec.Build(in.Input)
 	if err != nil {
@@ -217,8 +236,7 @@ func (e *Engine) plan(r *record, opt StartOptions, shimPid int) (*shim.Plan, *bu
 		return nil, b, err
 	}
 	opt.warn(warnings)
-	p.UserNS, err = wait()
-	return p, b, err
+	return p, b, nil
 }
 
 func (e *Engine) compile(r *record, in *specInput, b *bundle) (*nsinit.Program, error) {
