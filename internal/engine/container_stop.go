@@ -231,14 +231,13 @@ func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
 		e.roster.Names().Release(name, id)
 		return err
 	}
+	// It has its new name from here on, whatever becomes of who should hear of it.
 	if active(st) && !e.config.Private {
-		if err := published.Open().Rename(id, name); err != nil {
-			return err
-		}
+		err = published.Open().Rename(id, name)
 	}
 	e.renameInShim(ctx, r, st)
 	e.noteContainer(r, events.ActionRename, "oldName", "/"+old)
-	return e.roster.Names().Release(old, id)
+	return errors.Join(err, e.roster.Names().Release(old, id))
 }
 
 // renameInShim has the events that the shim writes bear the new name. A shim
