@@ -14,7 +14,7 @@ import (
 // without the programs for them.
 func stageOf(arg0 string) (run func() int, ok bool) {
 	switch arg0 {
-	case shim.Arg0:
+	case shim.Arg0, shim.RemoveArg0:
 		return shim.Main, true
 	case remote.Arg0:
 		return func() int { return serve.Main(os.Stdin, os.Stdout) }, true

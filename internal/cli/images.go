@@ -64,10 +64,7 @@ func (a *app) imagesCommand() *cobra.Command {
 		withDigests := *digests || strings.Contains(o.Format, ".Digest")
 		lines := rows.Images(list, time.Now(), !*noTrunc, withDigests, *quiet)
 		if !others(filters) {
-			shared, err := a.sharedRows(e, list, filters["reference"], !*noTrunc, withDigests, *quiet)
-			if err != nil {
-				return err
-			}
+			shared := a.sharedRows(e, list, filters["reference"], !*noTrunc, withDigests, *quiet)
 			if len(shared) > 0 {
 				lines, o.Columns = append(lines, shared...), append(o.Columns, "Store")
 			}
@@ -84,13 +81,12 @@ func others(filters opts.Filters) bool {
 }
 
 // sharedRows are the images of folders that everybody uses, unless the account
-// has them itself.
-func (a *app) sharedRows(e *engine.Engine, own []image.Summary, patterns []string, trunc, digests, once bool) ([]rows.Image, error) {
-	list, err := e.Images().Shared(patterns)
-	if err != nil {
-		return nil, err
+// has them itself. A folder that cannot be read is no reason to list nothing.
+func (a *app) sharedRows(e *engine.Engine, own []image.Summary, patterns []string, trunc, digests, once bool) (out []rows.Image) {
+	list, unread := e.Images().Shared(patterns)
+	for _, err := range unread {
+		a.warn(err.Error())
 	}
-	var out []rows.Image
 	for _, s := range list {
 		if slices.ContainsFunc(own, func(o image.Summary) bool { return o.ID == s.ID && slices.Contains(o.RepoTags, s.RepoTags[0]) }) {
 			continue
@@ -101,5 +97,5 @@ func (a *app) sharedRows(e *engine.Engine, own []image.Summary, patterns []strin
 		}
 		out = append(out, lines...)
 	}
-	return out, nil
+	return out
 }

@@ -29,6 +29,9 @@ func (a *app) pullCommand() *cobra.Command {
 	f.Bool("disable-content-trust", true, "Skip image verification")
 	f.Lookup("disable-content-trust").Hidden = true
 	c.RunE = func(c *cobra.Command, args []string) error {
+		if f.Changed("store") && *share == "" {
+			return &failure{code: 1, text: "--store needs a folder"}
+		}
 		report, err := a.reportOn(*show, *quiet, a.env.Stdout)
 		if err != nil {
 			return err

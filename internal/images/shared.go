@@ -24,13 +24,14 @@ type Shared struct {
 }
 
 // Shared lists the images of the shared folders, as far as their names fit one
-// of the patterns of --filter reference; without any all.
-func (s *Set) Shared(patterns []string) ([]Shared, error) {
-	var out []Shared
+// of the patterns of --filter reference; without any all. The errors are those of
+// folders that cannot be read, the images those of the others.
+func (s *Set) Shared(patterns []string) (out []Shared, unread []error) {
 	for _, dir := range s.Stores {
 		list, err := shared.Open(dir).Images()
 		if err != nil {
-			return out, err
+			unread = append(unread, err)
+			continue
 		}
 		for _, img := range list {
 			if len(patterns) > 0 && len(store.Matching([]string{img.Name}, patterns)) == 0 {
@@ -44,7 +45,7 @@ func (s *Set) Shared(patterns []string) ([]Shared, error) {
 			out = append(out, item)
 		}
 	}
-	return out, nil
+	return out, unread
 }
 
 // inShared returns the first shared folder that has an image, with its full
@@ -92,6 +93,10 @@ func (s *Set) PullShared(ctx context.Context, opt PullOptions, folder string) (P
 	if err != nil {
 		return PullResult{}, err
 	}
+	to := shared.Open(folder)
+	if err := to.Prepare(); err != nil {
+		return PullResult{}, fmt.Errorf("cannot put images into %s: %w", folder, err)
+	}
 	tmp, err := s.Dir.Temp()
 	if err != nil {
 		return PullResult{}, err
@@ -113,7 +118,7 @@ func (s *Set) PullShared(ctx context.Context, opt PullOptions, folder string) (P
 	}
 	r, w := io.Pipe()
 	go func() { w.CloseWithError(archive.Save(ctx, passing, layer.Open(dir), chosen, w)) }()
-	err = shared.Open(folder).Add(r)
+	err = to.Add(r)
 	r.Close()
 	if err != nil {
 		err = fmt.Errorf("cannot put %s into %s: %w", opt.Ref, folder, err)

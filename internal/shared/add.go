@@ -21,6 +21,24 @@ import (
 
 const layoutFile = `{"imageLayoutVersion":"1.0.0"}`
 
+// Prepare makes the folder if it is missing, and tells whether images can be put
+// there before anybody has waited for one.
+func (s *Store) Prepare() error {
+	if err := os.MkdirAll(s.dir, 0o775); err != nil {
+		return err
+	}
+	lock, err := s.lock()
+	if err != nil {
+		return err
+	}
+	defer lock.Close()
+	folder, err := s.blobs()
+	if err != nil {
+		return err
+	}
+	return folder.Close()
+}
+
 // Add takes in the images of an archive as save writes them. Blobs come first
 // and are what they are called, then the list is replaced: whoever reads
 // meanwhile sees the old one or the new one. Who may change the folder is the

@@ -22,12 +22,17 @@ import (
 // Arg0 is the name a shim is started under, and how main recognises the stage.
 const Arg0 = "berth-shim"
 
+// RemoveArg0 is the name under which it removes the tree it is given, and does
+// nothing else: see removeInside. It is looked at as a whole, since an image can
+// have the kernel run this program with its own script as the argument.
+const RemoveArg0 = "berth-shim-remove"
+
 // controlFD is the inherited socket over which the plan comes.
 const controlFD = 3
 
 // Main is the shim stage. It returns the process's exit code.
 func Main() int {
-	if len(os.Args) == 2 { // see removeInside
+	if len(os.Args) == 2 && os.Args[0] == RemoveArg0 {
 		if sys.RemoveAll(os.Args[1]) != nil {
 			return 1
 		}

@@ -286,7 +286,7 @@ func (c *container) removeInside(path string) error {
 		{Call: "setns", Args: []nsinit.Arg{nsinit.Ref(nsinit.RegUserNS), nsinit.Flags(unix.CLONE_NEWUSER)}},
 		{Call: "setresgid", Args: []nsinit.Arg{zero, zero, zero}},
 		{Call: "setresuid", Args: []nsinit.Arg{zero, zero, zero}},
-		{Call: "execve", Args: []nsinit.Arg{nsinit.Str("/proc/self/exe"), nsinit.Vec([]string{Arg0, path}), nsinit.Vec(nil)}},
+		{Call: "execve", Args: []nsinit.Arg{nsinit.Str("/proc/self/exe"), nsinit.Vec([]string{RemoveArg0, path}), nsinit.Vec(nil)}},
 	}}
 	child, err := nsinit.Spawn(p, map[nsinit.Reg]int{nsinit.RegUserNS: int(c.plan.UserNS[0].Fd())})
 	if err == nil && sys.Wait(child.Pid) != 0 {
