@@ -48,7 +48,7 @@ func (e *Engine) settleIDs(hc *container.HostConfig, cfg *container.Config, aske
 	if mode.Mode == spec.UsernsSingle {
 		return "", nil
 	}
-	if _, err := userns.Ranges(e.host); err != nil {
+	if _, err := e.inside.Ranges(); err != nil {
 		return "", nil // with its own id everything works that one id is enough for
 	}
 	return roster.Ranges, nil
@@ -99,7 +99,7 @@ func (e *Engine) idSpace(r *record, hc *container.HostConfig) (s idSpace, err er
 			return s, err
 		}
 		s.joined, s.outer = st.Init.Pid, userns.Map{UIDs: rangesOf(b.IDs.UIDs), GIDs: rangesOf(b.IDs.GIDs)}
-	} else if s.outer, err = userns.Ranges(e.host); err != nil {
+	} else if s.outer, err = e.inside.Ranges(); err != nil {
 		return s, &Error{Kind: ErrNotSupported, Text: fmt.Sprintf("container %s was made with the ids of /etc/subuid, which this account has no more: %v", r.Name, err)}
 	}
 	mode, err := spec.ParseUserns(hc.UsernsMode)

@@ -8,7 +8,6 @@ import (
 	"berth/internal/roster"
 	"berth/internal/store"
 	"berth/internal/transfer"
-	"berth/internal/userns"
 )
 
 // layers opens the layers of one kind.
@@ -23,7 +22,7 @@ func (e *Engine) layers(kind store.Kind) *layer.Set {
 // ask for something else.
 func (e *Engine) ownLayers() *layer.Set {
 	if e.host.Rootless {
-		if _, err := userns.Ranges(e.host); err == nil {
+		if _, err := e.inside.Ranges(); err == nil {
 			return e.layers(store.Ranged)
 		}
 	}

@@ -22,9 +22,12 @@ type Account struct {
 	host host.Host
 	root string
 
-	once sync.Once
-	ns   *os.File
-	err  error
+	look   sync.Once // for the ranges
+	ranges userns.Map
+	none   error
+	once   sync.Once // for the namespace
+	ns     *os.File
+	err    error
 }
 
 // New returns the account of h. It looks nothing up.
@@ -39,12 +42,23 @@ func Serve(dir *state.Dir) {
 	}
 }
 
+// Ranges is [userns.Ranges] of the account, looked up when it is first asked for:
+// that reads lists, and may run programs that ask a directory service.
+// Of root, who has no Account, it says that it needs none.
+func (a *Account) Ranges() (userns.Map, error) {
+	if a == nil {
+		return userns.Ranges(host.Host{})
+	}
+	a.look.Do(func() { a.ranges, a.none = userns.Ranges(a.host) })
+	return a.ranges, a.none
+}
+
 // Namespace returns the namespace, which is made when it is first asked for and
 // stays the account's. The error says in words why there is none.
 func (a *Account) Namespace() (*os.File, error) {
 	a.once.Do(func() {
 		var m userns.Map
-		if m, a.err = userns.Ranges(a.host); a.err == nil {
+		if m, a.err = a.Ranges(); a.err == nil {
 			a.ns, a.err = userns.Open(m)
 		}
 	})

@@ -24,19 +24,28 @@ const layoutFile = `{"imageLayoutVersion":"1.0.0"}`
 // Prepare makes the folder if it is missing, and tells whether images can be put
 // there before anybody has waited for one.
 func (s *Store) Prepare() error {
-	if err := os.MkdirAll(s.dir, 0o775); err != nil {
-		return err
-	}
-	lock, err := s.lock()
+	lock, folder, err := s.enter()
 	if err != nil {
 		return err
 	}
-	defer lock.Close()
-	folder, err := s.blobs()
-	if err != nil {
-		return err
-	}
+	lock.Close()
 	return folder.Close()
+}
+
+// enter makes the folder if it is missing, keeps other writers away while lock is
+// open, and opens where the blobs are.
+func (s *Store) enter() (lock, folder *os.File, err error) {
+	if err = os.MkdirAll(s.dir, 0o775); err != nil {
+		return nil, nil, err
+	}
+	if lock, err = s.lock(); err != nil {
+		return nil, nil, err
+	}
+	if folder, err = s.blobs(); err != nil {
+		lock.Close()
+		return nil, nil, err
+	}
+	return lock, folder, nil
 }
 
 // Add takes in the images of an archive as save writes them. Blobs come first
@@ -44,18 +53,11 @@ func (s *Store) Prepare() error {
 // meanwhile sees the old one or the new one. Who may change the folder is the
 // folder's own affair: modes, a group with the set-group-ID bit, the umask.
 func (s *Store) Add(r io.Reader) error {
-	if err := os.MkdirAll(s.dir, 0o775); err != nil {
-		return err
-	}
-	lock, err := s.lock()
+	lock, folder, err := s.enter()
 	if err != nil {
 		return err
 	}
 	defer lock.Close()
-	folder, err := s.blobs()
-	if err != nil {
-		return err
-	}
 	defer folder.Close()
 	blobs := fmt.Sprintf("/proc/self/fd/%d", folder.Fd())
 	sweep(blobs)
