@@ -17,9 +17,11 @@ var rooms = map[string][]string{
 	"cmd/berth-shim":   {"internal/shim"},
 	"cmd/berth-remote": {"internal/remote/serve"},
 	"cmd/berth-oci":    {"internal/oci", "internal/prelude", "internal/version"},
+	"cmd/berth-net":    {"internal/network/holder"},
 	"internal/cli": {
 		"internal/cli/opts", "internal/cli/format", "internal/cli/rows", "internal/cli/progress", "internal/cli/term",
 		"internal/version",
+		"internal/networks", "internal/network",
 		"internal/engine", "internal/images", "internal/remote", "internal/inside", // nouns, and how to remove what other ids own; not pull: that links net/http
 		"internal/registry/ref", // the grammar of image names, no network
 		"internal/doctor",
@@ -61,6 +63,7 @@ var rooms = map[string][]string{
 	},
 	"internal/engine": {
 		"internal/images", "internal/errdef",
+		"internal/networks", "internal/network", "internal/network/client", "internal/network/wire", // a container's place in its networks
 		"internal/inside",  // work on files of other ids
 		"internal/foreign", // containers in the hands of another runtime
 		"internal/userns",  // the ids of an ordinary account's containers
@@ -86,6 +89,11 @@ var rooms = map[string][]string{
 		"internal/state", "internal/sys",
 	},
 
+	"internal/networks": { // what commands do with networks
+		"internal/network", "internal/network/ipam", "internal/network/client", "internal/network/wire",
+		"internal/roster", "internal/filter", "internal/journal", "internal/host", "internal/state", "internal/errdef",
+	},
+
 	"internal/roster": {"internal/errdef", "internal/health", "internal/shim", "internal/filter", "internal/state"}, // shim: the status it writes
 
 	"internal/doctor": { // looks at what every mechanism below stands on
@@ -93,8 +101,8 @@ var rooms = map[string][]string{
 	},
 
 	// processes
-	"internal/shim":    {"internal/nsinit", "internal/foreign", "internal/cgroup", "internal/health", "internal/journal", "internal/logs", "internal/published", "internal/state", "internal/sys"}, // published: what others may know
-	"internal/foreign": {"internal/nsinit", "internal/sys"},                                                                                                                                        // another runtime is entered by a program of ours
+	"internal/shim":    {"internal/network", "internal/network/wire", "internal/nsinit", "internal/foreign", "internal/cgroup", "internal/health", "internal/journal", "internal/logs", "internal/published", "internal/state", "internal/sys"}, // published: what others may know
+	"internal/foreign": {"internal/nsinit", "internal/sys"},                                                                                                                                                                                     // another runtime is entered by a program of ours
 	"internal/runtime": {"internal/nsinit", "internal/sys"},
 	"internal/nsinit":  {"internal/sys"},
 
@@ -136,6 +144,21 @@ var rooms = map[string][]string{
 	"internal/host":              {"internal/sys"},
 	"internal/journal":           {"internal/state"},
 	"internal/prelude":           {}, // runs before Go does
+
+	// networks: only the holder's program links what does the work
+	"internal/network":          {},
+	"internal/network/wire":     {"internal/network"},
+	"internal/network/client":   {"internal/network", "internal/network/wire", "internal/userns", "internal/nsinit", "internal/host", "internal/stage", "internal/state", "internal/errdef", "internal/sys"},
+	"internal/network/ipam":     {"internal/network"},
+	"internal/network/link":     {"internal/network", "internal/sys"},
+	"internal/network/firewall": {"internal/network", "internal/network/link", "internal/sys"},
+	"internal/network/ports":    {"internal/network", "internal/listeners", "internal/sys"},
+	"internal/network/names":    {"internal/network", "internal/sys"},
+	"internal/network/uplink":   {"internal/network", "internal/network/link", "internal/sys"},
+	"internal/network/holder": {
+		"internal/network", "internal/network/wire", "internal/network/ipam", "internal/network/link", "internal/network/firewall",
+		"internal/network/ports", "internal/network/names", "internal/network/uplink", "internal/listeners", "internal/published", "internal/state", "internal/errdef", "internal/sys",
+	},
 
 	"internal/version": {"internal/host"},
 	"internal/disk":    {"internal/state", "internal/sys"},
