@@ -149,7 +149,7 @@ var rooms = map[string][]string{
 	"internal/network":          {},
 	"internal/network/wire":     {"internal/network"},
 	"internal/network/client":   {"internal/network", "internal/network/wire", "internal/userns", "internal/nsinit", "internal/host", "internal/stage", "internal/state", "internal/errdef", "internal/sys"},
-	"internal/network/ipam":     {"internal/network"},
+	"internal/network/ipam":     {"internal/network", "internal/errdef"},
 	"internal/network/link":     {"internal/network", "internal/sys"},
 	"internal/network/firewall": {"internal/network", "internal/network/link", "internal/sys"},
 	"internal/network/ports":    {"internal/network", "internal/listeners", "internal/sys"},
