@@ -200,6 +200,8 @@ var guests = map[string]guest{
 			"internal/layer",
 			"internal/logs",
 			"internal/lsm",
+			"internal/network/firewall",
+			"internal/network/link",
 			"internal/nsinit",
 			"internal/oci",
 			"internal/pull",
@@ -220,6 +222,18 @@ var guests = map[string]guest{
 			"internal/userns",
 			"internal/volume",
 		},
+	},
+	"github.com/vishvananda/netlink": {
+		"the kernel's messages about interfaces, addresses and routes; linked by the holder of networks only",
+		[]string{"internal/network/link", "internal/network/firewall"},
+	},
+	"github.com/google/nftables": {
+		"the kernel's messages about packet filters, so that no nft or iptables is needed",
+		[]string{"internal/network/firewall"},
+	},
+	"github.com/mdlayher/netlink": {
+		"the socket below nftables, on which a table is made that goes with it",
+		[]string{"internal/network/firewall"},
 	},
 	"golang.org/x/term": {
 		"raw mode and the size of the caller's terminal",
