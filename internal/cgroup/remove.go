@@ -92,11 +92,7 @@ func kill(dir string) {
 		return
 	}
 	frozen := write(filepath.Join(dir, "freezer.state"), "FROZEN") == nil
-	for _, pid := range pidsBelow(dir) {
-		if pid != os.Getpid() {
-			unix.Kill(pid, unix.SIGKILL)
-		}
-	}
+	signalAll(func() []int { return pidsBelow(dir) }, unix.SIGKILL)
 	if frozen {
 		write(filepath.Join(dir, "freezer.state"), "THAWED")
 	}

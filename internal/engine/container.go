@@ -68,9 +68,7 @@ func (e *Engine) settle(_ *state.Tx, id string, st shim.Status) error {
 	if err != nil {
 		return err
 	}
-	if stored.Init.Alive() {
-		unix.Kill(stored.Init.Pid, unix.SIGKILL)
-	}
+	stored.Init.Signal(unix.SIGKILL)
 	e.noteKilled(id, stored, st)
 	e.dropGroup(id)
 	os.Remove(e.containerDir(id, shim.SocketFile))

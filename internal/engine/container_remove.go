@@ -89,8 +89,8 @@ func (e *Engine) forceDown(ctx context.Context, id string) error {
 		return err
 	}
 	// A shim that does not answer goes, and the kernel ends its container.
-	if st, err := e.status(id); err == nil && st.Shim.Alive() {
-		unix.Kill(st.Shim.Pid, unix.SIGKILL)
+	if st, err := e.status(id); err == nil {
+		st.Shim.Signal(unix.SIGKILL)
 	}
 	return e.untilPhase(ctx, id, shim.Exited, shim.Created)
 }
@@ -100,9 +100,7 @@ func (e *Engine) forceDown(ctx context.Context, id string) error {
 func (e *Engine) discard(id string, volumes bool) error {
 	r, st, err := e.load(id)
 	if err == nil {
-		if st.Init.Alive() {
-			unix.Kill(st.Init.Pid, unix.SIGKILL)
-		}
+		st.Init.Signal(unix.SIGKILL)
 		var stored shim.Status
 		if state.ReadJSON(e.containerDir(id, shim.StatusFile), &stored) == nil {
 			e.noteKilled(id, stored, st)

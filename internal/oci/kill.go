@@ -65,12 +65,7 @@ func (c *container) signalAll(sig unix.Signal) error {
 	}
 	still := c.status() == paused
 	frozen := c.Group.Freeze() == nil
-	var failed error
-	for _, pid := range c.Group.Procs() {
-		if err := unix.Kill(pid, sig); err != nil && err != unix.ESRCH {
-			failed = fmt.Errorf("unable to signal process %d: %w", pid, err)
-		}
-	}
+	failed := c.Group.Signal(sig)
 	if frozen && (!still || sig == unix.SIGKILL) {
 		failed = errors.Join(failed, c.Group.Thaw())
 	}

@@ -96,6 +96,10 @@ func (a *app) follow(pid int, console *os.File, signals chan os.Signal) (int, er
 		}
 		defer t.stop()
 	}
+	process, err := unix.PidfdOpen(pid, 0) // its number may mean another one when it is reaped
+	if err == nil {
+		defer unix.Close(process)
+	}
 	ended := make(chan unix.WaitStatus, 1)
 	go func() { ended <- reap(pid) }()
 	for {
@@ -113,8 +117,8 @@ func (a *app) follow(pid int, console *os.File, signals chan os.Signal) (int, er
 				t.resize()
 				continue
 			}
-			if n, ok := s.(syscall.Signal); ok {
-				unix.Kill(pid, n)
+			if n, ok := s.(syscall.Signal); ok && err == nil {
+				unix.PidfdSendSignal(process, n, nil, 0)
 			}
 		}
 	}

@@ -6,6 +6,8 @@ import (
 	"strconv"
 	"strings"
 
+	"golang.org/x/sys/unix"
+
 	"berth/internal/sys"
 )
 
@@ -35,6 +37,25 @@ func (o Owner) Alive() bool {
 	}
 	start, err := sys.ProcStart(o.Pid)
 	return err == nil && start == o.Start
+}
+
+// Signal sends a signal to exactly that process, whatever becomes of its number.
+// The error is ESRCH when it is gone.
+func (o Owner) Signal(s unix.Signal) error {
+	if o.Pid <= 0 {
+		return unix.ESRCH
+	}
+	fd, err := unix.PidfdOpen(o.Pid, 0)
+	if err == nil {
+		defer unix.Close(fd)
+	}
+	if !o.Alive() {
+		return unix.ESRCH
+	}
+	if err != nil { // the filter of a container around us forbids it
+		return unix.Kill(o.Pid, s)
+	}
+	return unix.PidfdSendSignal(fd, s, nil, 0)
 }
 
 // String returns "pid.start", the form used in names of temporary folders.
