@@ -249,7 +249,7 @@ var guests = map[string]guest{
 	},
 	"github.com/moby/moby/api": {
 		"Docker's own vocabulary, stored and printed as it is",
-		[]string{"internal/commit", "internal/cli", "internal/cli/opts", "internal/cli/rows", "internal/engine", "internal/images", "internal/roster", "internal/resources", "internal/pull", "internal/site", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
+		[]string{"internal/commit", "internal/cli", "internal/cli/opts", "internal/cli/rows", "internal/engine", "internal/images", "internal/networks", "internal/roster", "internal/resources", "internal/pull", "internal/site", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
 	},
 	"github.com/docker/go-units": {
 		"sizes and durations as Docker reads and prints them",

@@ -71,6 +71,9 @@ type Resolver struct {
 	Options []string     `json:"options,omitempty"`
 }
 
+// SettingsFile is the name of a container's [Settings] in its folder.
+const SettingsFile = "network.json"
+
 // Settings are what a container got: network.json in its folder.
 type Settings struct {
 	V         int       `json:"v"`

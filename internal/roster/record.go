@@ -10,6 +10,7 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 
 	"berth/internal/state"
 )
@@ -35,6 +36,10 @@ type Record struct {
 	// StrictLimits refuses a start without all of its limits.
 	StrictLimits bool                  `json:"strictLimits,omitempty"`
 	HostConfig   *container.HostConfig `json:"hostConfig"`
+	// Networks are its places in networks, by their names, as they were asked
+	// for; none for one with the network of the host or of another container. Nil
+	// with the network mode default stands for the default network.
+	Networks map[string]*network.EndpointSettings `json:"networks,omitzero"`
 }
 
 // Ranges in Record.IDs says that the container has the ids of /etc/subuid and

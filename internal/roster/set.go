@@ -193,6 +193,14 @@ func (s *Set) Lock(id string) (*state.Tx, error) {
 	return tx, err
 }
 
+// Busy reports whether somebody holds the lock of a container: it is being
+// started, removed, renamed or changed.
+func (s *Set) Busy(id string) bool {
+	tx, err := state.TryLock(s.Path(id, lockFile))
+	tx.Unlock()
+	return errors.Is(err, state.ErrLocked)
+}
+
 // Entry is a container with its state, as listings sort and filter it.
 type Entry struct {
 	*Record
