@@ -202,6 +202,7 @@ var guests = map[string]guest{
 			"internal/lsm",
 			"internal/network/firewall",
 			"internal/network/link",
+			"internal/network/ports",
 			"internal/nsinit",
 			"internal/oci",
 			"internal/pull",
