@@ -114,10 +114,28 @@ func (s *Space) connect(h *netlink.Handle, pair *netlink.Veth, p Pair, inside *S
 			return fmt.Errorf("keep the container apart from others of its network: %w", err)
 		}
 	}
+	if s.filtersBridges() {
+		if err := h.LinkSetHairpin(pair, true); err != nil {
+			return fmt.Errorf("let the container reach its own published ports: %w", err)
+		}
+	}
 	if err := h.LinkSetUp(pair); err != nil {
 		return err
 	}
 	return inside.configure(p.Inner)
+}
+
+// filtersBridges says that rules for IP packets also apply to what a bridge passes
+// on, as br_netfilter has it. Then a packet to a published port of its own sender
+// is sent back by the bridge and not by the routing behind it, which bridges
+// refuse unless told otherwise.
+func (s *Space) filtersBridges() bool {
+	for _, name := range []string{"bridge/bridge-nf-call-iptables", "bridge/bridge-nf-call-ip6tables"} {
+		if on, err := s.Sysctl(name); err == nil && on != "0" {
+			return true
+		}
+	}
+	return false
 }
 
 // configure gives a container's interface its addresses and routes. The Space is

@@ -55,3 +55,22 @@ func (s *Space) tune(iface string, settings ...setting) error {
 		return nil
 	})
 }
+
+// Route makes the namespace, which must be one of ours, pass packets on between
+// its interfaces. Bridges in it are switches only: rules for IP packets, as
+// br_netfilter of the host would apply them, cost throughput between containers
+// of a network and decide nothing there.
+func (s *Space) Route() error {
+	for _, t := range []struct{ name, value string }{
+		{"ipv4/ip_forward", "1"},
+		{"ipv6/conf/all/forwarding", "1"},
+		{"bridge/bridge-nf-call-iptables", "0"},
+		{"bridge/bridge-nf-call-ip6tables", "0"},
+		{"bridge/bridge-nf-call-arptables", "0"},
+	} {
+		if err := s.SetSysctl(t.name, t.value); err != nil && !errors.Is(err, fs.ErrNotExist) {
+			return err
+		}
+	}
+	return nil
+}
