@@ -7,6 +7,7 @@ import (
 	"slices"
 	"strings"
 
+	"github.com/moby/moby/api/types/network"
 	"github.com/spf13/cobra"
 	"github.com/spf13/pflag"
 
@@ -89,7 +90,8 @@ func (o *creation) prepare(a *app, c *cobra.Command, args []string) (*cidFile, e
 	req.HostConfig.ContainerIDFile = o.cidfile
 	opt := engine.CreateOptions{
 		Name: o.name, Config: req.Config, HostConfig: req.HostConfig, Platform: o.platform,
-		Pull: o.pullPolicy, PullQuiet: o.quiet, StrictLimits: o.strict, Progress: a.createProgress(args[0], o.pullPolicy, o.quiet),
+		Network: &network.NetworkingConfig{EndpointsConfig: req.Networks},
+		Pull:    o.pullPolicy, PullQuiet: o.quiet, StrictLimits: o.strict, Progress: a.createProgress(args[0], o.pullPolicy, o.quiet),
 	}
 	return cid, opt, nil
 }

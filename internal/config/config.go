@@ -344,6 +344,9 @@ func position(b []byte, offset int64) (line, col int) {
 // configuration for what belongs to this machine, or nothing.
 func (c Config) ChooseLocal() string { return cmp.Or(os.Getenv("BERTH_LOCAL"), c.LocalRoot) }
 
+// SystemRoot is root's data root unless another one is named.
+const SystemRoot = "/var/lib/berth"
+
 // ChooseRoot returns the data root: the one asked for by flag, by $BERTH_ROOT
 // or by the configuration, else the account's own.
 func ChooseRoot(flag string, cfg Config, h host.Host) (string, error) {
@@ -353,7 +356,7 @@ func ChooseRoot(flag string, cfg Config, h host.Host) (string, error) {
 		}
 	}
 	if !h.Rootless {
-		return "/var/lib/berth", nil
+		return SystemRoot, nil
 	}
 	if dir := os.Getenv("XDG_DATA_HOME"); filepath.IsAbs(dir) {
 		return filepath.Join(dir, "berth"), nil

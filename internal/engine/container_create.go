@@ -65,6 +65,10 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 	if err != nil {
 		return nil, nil, err
 	}
+	places, err := e.Networks().Settle(&hc, opt.Network)
+	if err != nil {
+		return nil, nil, err
+	}
 	warnings = append(warnings, e.applySite(&hc)...)
 	if err := e.settleModes(&hc); err != nil {
 		return nil, nil, err
@@ -92,7 +96,7 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 	r := &record{
 		V: 1, ID: roster.NewID(), Name: name, Created: time.Now().UTC(), Image: opt.Config.Image,
 		ImageID: img.ID, Layers: img.Layers, Platform: img.Platform().String(),
-		IDs: ids, Run: opt.run, StrictLimits: opt.StrictLimits, Config: &cfg, HostConfig: &hc,
+		IDs: ids, Run: opt.run, StrictLimits: opt.StrictLimits, Config: &cfg, HostConfig: &hc, Networks: places,
 	}
 	e.nameHost(r)
 	return r, warnings, nil

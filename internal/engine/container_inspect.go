@@ -10,7 +10,6 @@ import (
 	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/storage"
 
-	"berth/internal/roster"
 	"berth/internal/shim"
 )
 
@@ -41,7 +40,7 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string) (container.In
 		out.Mounts = []container.MountPoint{}
 	}
 	out.AppArmorProfile, out.ProcessLabel, out.MountLabel = e.protection(r)
-	out.NetworkSettings = &container.NetworkSettings{Ports: network.PortMap{}, Networks: roster.Networks(r)}
+	out.NetworkSettings = &container.NetworkSettings{Ports: network.PortMap{}, Networks: e.Networks().Places(r, lives(st))}
 	if r.HostConfig.NetworkMode != "host" {
 		for p := range r.Config.ExposedPorts {
 			out.NetworkSettings.Ports[p] = nil

@@ -12,6 +12,7 @@ import (
 
 	"berth/internal/errdef"
 	"berth/internal/network"
+	"berth/internal/network/wire"
 	"berth/internal/roster"
 )
 
@@ -48,7 +49,7 @@ func (s *Set) Connect(ctx context.Context, text, ref string, asked *api.Endpoint
 		return nil, err
 	}
 	change := *r
-	change.Networks = s.places(r)
+	change.Networks = places(r)
 	if _, there := change.Networks[n.Name]; there {
 		return nil, refusal(errdef.ErrConflict, "endpoint with name %s already exists in network %s", r.Name, n.Name)
 	}
@@ -86,18 +87,6 @@ func connectable(r *roster.Record, n network.Network) error {
 	return nil
 }
 
-// places are the networks that a container asks for, as a copy to change.
-func (s *Set) places(r *roster.Record) map[string]*api.EndpointSettings {
-	out := map[string]*api.EndpointSettings{}
-	for name, ep := range r.Networks {
-		out[name] = ep.Copy()
-	}
-	if r.Networks == nil {
-		out[Bridge] = &api.EndpointSettings{}
-	}
-	return out
-}
-
 func (s *Set) connectLive(r *roster.Record, n network.Network, ep *api.EndpointSettings) ([]string, error) {
 	got, err := s.Got(r.ID)
 	if err != nil {
@@ -113,12 +102,14 @@ func (s *Set) connectLive(r *roster.Record, n network.Network, ep *api.EndpointS
 	if e.Interface == "" {
 		e.Interface = freeInterface(got, cmp.Or(n.Options[OptPrefix], "eth"))
 	}
-	h, err := s.running(r)
-	if err != nil {
+	a, err := s.ask(&wire.Request{Connect: &wire.Connect{ID: r.ID, Endpoint: e}})
+	switch {
+	case err != nil:
 		return nil, err
+	case a == nil:
+		return nil, fmt.Errorf("nobody looks after the networks of container %s: restart it", r.Name)
 	}
-	defer h.Close()
-	return h.Connect(r.ID, e)
+	return a.Warnings, nil
 }
 
 // freeInterface is the first name of an interface that a container has not.
@@ -131,17 +122,8 @@ func freeInterface(got *network.Settings, prefix string) string {
 	}
 }
 
-// running returns the holder, which must be there while a container runs.
-func (s *Set) running(r *roster.Record) (Holder, error) {
-	h, err := s.holder()
-	if err == nil && h == nil {
-		err = fmt.Errorf("nobody looks after the networks of container %s: restart it", r.Name)
-	}
-	return h, err
-}
-
-// Disconnect takes a container out of a network. With force also what is left
-// of a container that is gone.
+// Disconnect takes a container out of a network: at once if it runs. With force
+// also where nobody can take its interface away.
 func (s *Set) Disconnect(ctx context.Context, text, ref string, force bool) error {
 	id, err := s.Roster.Find(ref)
 	if err != nil {
@@ -167,7 +149,7 @@ func (s *Set) Disconnect(ctx context.Context, text, ref string, force bool) erro
 		return notConnected(r, n)
 	}
 	change := *r
-	change.Networks = s.places(r)
+	change.Networks = places(r)
 	ep, there := change.Networks[n.Name]
 	if !there || ep.NetworkID != "" && n.ID != "" && ep.NetworkID != n.ID {
 		return notConnected(r, n)
@@ -214,13 +196,21 @@ func (s *Set) disconnectLive(r *roster.Record, n network.Network, force bool) er
 	if got == nil || (member{settings: *got}).in(n.ID) == nil {
 		return nil // it runs with the host's network
 	}
-	h, err := s.running(r)
-	if err != nil {
-		if force {
-			return nil
-		}
-		return err
+	a, err := s.ask(&wire.Request{Disconnect: &wire.Disconnect{ID: r.ID, NetworkID: n.ID}})
+	if err == nil && a == nil && !force {
+		return fmt.Errorf("nobody looks after the networks of container %s: restart it, or use --force", r.Name)
 	}
-	defer h.Close()
-	return h.Disconnect(r.ID, n.ID)
+	return err
+}
+
+// places are the networks that a container asks for, as a copy to change.
+func places(r *roster.Record) map[string]*api.EndpointSettings {
+	out := map[string]*api.EndpointSettings{}
+	for name, ep := range r.Networks {
+		out[name] = ep.Copy()
+	}
+	if r.Networks == nil {
+		out[Bridge] = &api.EndpointSettings{}
+	}
+	return out
 }

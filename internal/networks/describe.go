@@ -4,48 +4,31 @@ import (
 	"net"
 	"slices"
 
-	"github.com/moby/moby/api/types/container"
 	api "github.com/moby/moby/api/types/network"
 
 	"berth/internal/network"
 	"berth/internal/roster"
 )
 
-// Settings is what inspect says of a container's networks: what it asks of
-// them, and, while it runs, what it has got.
-func (s *Set) Settings(r *roster.Record, active bool) *container.NetworkSettings {
-	out := &container.NetworkSettings{Ports: api.PortMap{}, Networks: s.Places(r, active)}
-	return out
-}
-
-// Places are the networks of a container in Docker's words, by name.
+// Places are the networks of a container in Docker's words, by name: what it
+// asks of them, and, while it runs, what it has got.
 func (s *Set) Places(r *roster.Record, active bool) map[string]*api.EndpointSettings {
-	mode := r.HostConfig.NetworkMode
-	switch {
-	case mode.IsContainer():
-		return map[string]*api.EndpointSettings{}
-	case mode.IsHost(), mode.IsNone():
-		out := &api.EndpointSettings{}
-		for _, n := range s.fixed() {
-			if n.Name == string(mode) {
-				out.NetworkID = n.ID
-			}
+	out := roster.Networks(r)
+	for _, n := range s.fixed() {
+		if ep := out[n.Name]; ep != nil {
+			ep.NetworkID = n.ID
 		}
-		return map[string]*api.EndpointSettings{string(mode): out}
 	}
-	var got *network.Settings
-	if active {
-		got, _ = s.Got(r.ID) // what cannot be read is not known
+	if !active {
+		return out
 	}
-	out := s.places(r)
-	for name, ep := range out {
-		if got == nil {
-			continue
-		}
-		for _, e := range got.Endpoints {
-			if e.Network == name {
-				settled(ep, e)
-			}
+	got, err := s.Got(r.ID)
+	if err != nil || got == nil {
+		return out // what cannot be read is not known
+	}
+	for _, e := range got.Endpoints {
+		if ep := out[e.Network]; ep != nil {
+			settled(ep, e)
 		}
 	}
 	return out

@@ -25,6 +25,12 @@ func (s *Set) Settle(hc *container.HostConfig, asked *api.NetworkingConfig) (map
 		want = asked.EndpointsConfig
 	}
 	mode := cmp.Or(string(hc.NetworkMode), "default")
+	for _, l := range hc.Links {
+		target, _, _ := strings.Cut(l, ":")
+		if _, err := s.Roster.Find(target); err != nil {
+			return nil, fmt.Errorf("could not get container for %s: %w", target, err)
+		}
+	}
 	if hc.NetworkMode.IsHost() || hc.NetworkMode.IsNone() || hc.NetworkMode.IsContainer() {
 		for name, ep := range want {
 			if err := checkPlaceless(mode, name, ep); err != nil {
@@ -32,6 +38,9 @@ func (s *Set) Settle(hc *container.HostConfig, asked *api.NetworkingConfig) (map
 			}
 		}
 		return nil, nil
+	}
+	if mode == "default" && (len(want) == 0 || len(want) == 1 && asksNothing(want[mode])) {
+		return nil, nil // which network that is, its start finds out
 	}
 	out := map[string]*api.EndpointSettings{}
 	if _, ok := want[mode]; !ok {
@@ -54,6 +63,10 @@ func (s *Set) Settle(hc *container.HostConfig, asked *api.NetworkingConfig) (map
 		}
 	}
 	return out, nil
+}
+
+func asksNothing(ep *api.EndpointSettings) bool {
+	return ep == nil || ep.IPAMConfig == nil && len(ep.MacAddress)+len(ep.Aliases)+len(ep.Links)+len(ep.DriverOpts) == 0 && ep.GwPriority == 0
 }
 
 // checkPlaceless refuses what a container without a place of its own in a
@@ -192,10 +205,7 @@ func (s *Set) Endpoints(r *roster.Record) ([]network.Endpoint, error) {
 	if mode.IsHost() || mode.IsNone() || mode.IsContainer() {
 		return nil, nil
 	}
-	places := r.Networks
-	if places == nil {
-		places = map[string]*api.EndpointSettings{Bridge: {}}
-	}
+	places := places(r)
 	first := string(mode)
 	if first == "" || first == "default" {
 		first = Bridge

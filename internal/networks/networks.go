@@ -33,6 +33,7 @@ import (
 	"berth/internal/errdef"
 	"berth/internal/journal"
 	"berth/internal/network"
+	"berth/internal/network/wire"
 	"berth/internal/roster"
 	"berth/internal/state"
 )
@@ -52,21 +53,10 @@ type Options struct {
 	// Interface is the name of the default network's bridge; empty: one is made
 	// up, as for every other network.
 	Interface string
-	// Holder reaches the process that has the interfaces. It answers nil when
-	// there is none, and does not start one.
-	Holder func() (Holder, error)
-}
-
-// Holder is what is asked of the process that has the interfaces of running
-// containers.
-type Holder interface {
-	// Connect puts a running container into one more network, and Disconnect
-	// takes it out of one; network.json is written when they return.
-	Connect(id string, ep network.Endpoint) (warnings []string, err error)
-	Disconnect(id, networkID string) error
-	// Drop removes the bridge of a network that no container is in.
-	Drop(networkID, iface string) error
-	Close() error
+	// Ask asks the holder, the process that has the interfaces of running
+	// containers; it answers nil when there is none, and does not start one. A nil
+	// Ask is one that never finds any.
+	Ask func(*wire.Request) (*wire.Response, error)
 }
 
 // Set is the networks of a data root.
@@ -75,7 +65,10 @@ type Set struct{ Options }
 // Open returns the networks of a data root. Nothing is read yet.
 func Open(opt Options) *Set { return &Set{opt} }
 
-const version = 1 // of records
+const (
+	version     = 1 // of records
+	wireVersion = 1 // of what the holder is asked
+)
 
 func (s *Set) path(elem ...string) string {
 	return s.Dir.Path(append([]string{"networks"}, elem...)...)

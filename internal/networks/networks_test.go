@@ -18,6 +18,7 @@ import (
 	"berth/internal/errdef"
 	"berth/internal/network"
 	"berth/internal/network/ipam"
+	"berth/internal/network/wire"
 	"berth/internal/roster"
 	"berth/internal/shim"
 	"berth/internal/state"
@@ -26,22 +27,21 @@ import (
 // fakeHolder writes down what it is asked.
 type fakeHolder struct{ asked []string }
 
-func (h *fakeHolder) Connect(id string, ep network.Endpoint) ([]string, error) {
-	h.asked = append(h.asked, fmt.Sprintf("connect %s %s %s", id[:3], ep.Network.Name, ep.Interface))
-	return []string{"said by the holder"}, nil
+func (h *fakeHolder) ask(q *wire.Request) (*wire.Response, error) {
+	a := &wire.Response{V: 1}
+	switch {
+	case q.V != 1:
+		return nil, errors.New("an unknown version")
+	case q.Connect != nil:
+		h.asked = append(h.asked, fmt.Sprintf("connect %s %s %s", q.Connect.ID[:3], q.Connect.Endpoint.Network.Name, q.Connect.Endpoint.Interface))
+		a.Warnings = []string{"said by the holder"}
+	case q.Disconnect != nil:
+		h.asked = append(h.asked, "disconnect "+q.Disconnect.ID[:3])
+	case q.Drop != nil:
+		h.asked = append(h.asked, "drop "+q.Drop.Interface)
+	}
+	return a, nil
 }
-
-func (h *fakeHolder) Disconnect(id, networkID string) error {
-	h.asked = append(h.asked, "disconnect "+id[:3])
-	return nil
-}
-
-func (h *fakeHolder) Drop(networkID, iface string) error {
-	h.asked = append(h.asked, "drop "+iface)
-	return nil
-}
-
-func (h *fakeHolder) Close() error { return nil }
 
 // place is a data root with networks and a holder that does nothing.
 type place struct {
@@ -56,7 +56,7 @@ func newPlace(t *testing.T) *place {
 		t.Fatal(err)
 	}
 	p := &place{t: t}
-	p.Set = Open(Options{Dir: dir, Roster: roster.Open(dir, nil), Holder: func() (Holder, error) { return &p.holder, nil }})
+	p.Set = Open(Options{Dir: dir, Roster: roster.Open(dir, nil), Ask: p.holder.ask})
 	return p
 }
 

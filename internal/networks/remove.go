@@ -13,6 +13,7 @@ import (
 
 	"berth/internal/errdef"
 	"berth/internal/network"
+	"berth/internal/network/wire"
 )
 
 // Remove removes a network that no running container is in. A container that is
@@ -64,19 +65,16 @@ func (s *Set) remove(n network.Network) error {
 
 // drop has the bridge of a network removed. Without a holder there is none.
 func (s *Set) drop(n network.Network) error {
-	h, err := s.holder()
-	if h == nil || err != nil {
-		return err
-	}
-	defer h.Close()
-	return h.Drop(n.ID, n.Interface)
+	_, err := s.ask(&wire.Request{Drop: &wire.Drop{NetworkID: n.ID, Interface: n.Interface}})
+	return err
 }
 
-func (s *Set) holder() (Holder, error) {
-	if s.Holder == nil {
+func (s *Set) ask(q *wire.Request) (*wire.Response, error) {
+	if s.Ask == nil {
 		return nil, nil
 	}
-	return s.Options.Holder()
+	q.V = wireVersion
+	return s.Ask(q)
 }
 
 // Prune removes the networks that somebody made and no running container is in,

@@ -104,8 +104,8 @@ func mergePorts(c *container.Config, exposed map[string]struct{}) {
 	}
 }
 
-// SettleNetwork decides the network of a container. There are no bridges yet:
-// without --network a container uses the host's network, where a published
+// SettleNetwork decides what of the network of a container package networks does
+// not. Without --network a container uses the host's network, where a published
 // port that keeps its number works by nature and one that changes cannot.
 func SettleNetwork(cfg *container.Config, hc *container.HostConfig) ([]string, error) {
 	mode := string(hc.NetworkMode)
@@ -115,7 +115,7 @@ func SettleNetwork(cfg *container.Config, hc *container.HostConfig) ([]string, e
 			hc.PortBindings = nil
 			return []string{"Published ports are discarded when using host network mode"}, nil
 		}
-	case mode == "", mode == "default", mode == "bridge":
+	case mode == "", mode == "default":
 		hc.NetworkMode = "default"
 		for p, bindings := range hc.PortBindings {
 			for _, b := range bindings {
@@ -125,13 +125,10 @@ func SettleNetwork(cfg *container.Config, hc *container.HostConfig) ([]string, e
 				}
 			}
 		}
-		return nil, nil
-	case mode == "none", strings.HasPrefix(mode, "container:"):
-		if len(hc.PortBindings) > 0 && mode != "none" {
+	case strings.HasPrefix(mode, "container:"):
+		if len(hc.PortBindings) > 0 {
 			return nil, &errdef.Error{Kind: errdef.ErrInvalid, Text: "conflicting options: port publishing and the container type network mode"}
 		}
-	default:
-		return nil, &errdef.Error{Kind: errdef.ErrNotFound, Text: fmt.Sprintf("network %s not found: this version knows host, none and container:NAME", mode)}
 	}
 	return nil, nil
 }

@@ -111,13 +111,23 @@ func useFilter(key, v string, image Ancestor) (func(Entry) bool, error) {
 			})
 		}, nil
 	case "network":
-		return func(en Entry) bool { _, ok := Networks(en.Record)[v]; return ok }, nil
+		return func(en Entry) bool { return isIn(en.Record, v) }, nil
 	case "publish", "expose":
 		return func(en Entry) bool { return hasPort(en, key == "publish", v) }, nil
 	case "isolation", "is-task":
 		return func(Entry) bool { return true }, nil
 	}
 	return nil, &errdef.Error{Kind: errdef.ErrInvalid, Text: "invalid filter '" + key + "'"}
+}
+
+// isIn reports whether a container asks to be in the network of that name or ID.
+func isIn(r *Record, v string) bool {
+	for name, ep := range Networks(r) {
+		if name == v || len(v) >= 12 && strings.HasPrefix(ep.NetworkID, v) {
+			return true
+		}
+	}
+	return false
 }
 
 func descends(layers, base []string) bool {

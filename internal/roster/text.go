@@ -76,13 +76,18 @@ func Ports(en Entry) []container.PortSummary {
 	return out
 }
 
-// Networks are the networks that a container is in.
+// Networks are the networks that a container asks to be in, by their names.
 func Networks(r *Record) map[string]*network.EndpointSettings {
-	switch m := string(r.HostConfig.NetworkMode); {
-	case strings.HasPrefix(m, "container:"):
-		return map[string]*network.EndpointSettings{}
-	case m == "none":
-		return map[string]*network.EndpointSettings{"none": {}}
+	out := map[string]*network.EndpointSettings{}
+	for name, ep := range r.Networks {
+		out[name] = ep.Copy()
 	}
-	return map[string]*network.EndpointSettings{"host": {}}
+	switch m := r.HostConfig.NetworkMode; {
+	case m.IsContainer() || r.Networks != nil:
+	case m == "" || m.IsDefault():
+		out["host"] = &network.EndpointSettings{} // until the default is a bridge
+	default:
+		out[string(m)] = &network.EndpointSettings{}
+	}
+	return out
 }

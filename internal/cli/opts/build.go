@@ -9,12 +9,14 @@ import (
 	"strings"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 )
 
 // Request is what the options ask for.
 type Request struct {
 	Config     *container.Config
 	HostConfig *container.HostConfig
+	Networks   map[string]*network.EndpointSettings // places in networks, by their names
 	Warnings   []string
 }
 
@@ -156,9 +158,10 @@ func (c *Container) buildDevices(hc *container.HostConfig) error {
 func (c *Container) buildNetwork(r *Request) error {
 	var err error
 	hc := r.HostConfig
-	if hc.NetworkMode, err = networkMode(c.networks.values); err != nil {
+	if hc.NetworkMode, r.Networks, err = c.endpoints(); err != nil {
 		return err
 	}
+	hc.Links = c.links.values
 	if r.Config.ExposedPorts, hc.PortBindings, err = ports(c.publish.values, c.expose.values); err != nil {
 		return err
 	}

@@ -33,7 +33,10 @@ type Container struct {
 	ipc, pid, uts               string
 	cgroupns, userns            string
 	shmSize                     bytesValue
-	networks                    list
+	networks                    networksValue
+	netAliases, links           list
+	ip, ip6, mac                string
+	linkLocal                   list
 	publish, expose             list
 	dns, dnsSearch, dnsOptions  list
 	extraHosts                  list
@@ -136,12 +139,20 @@ func (c *Container) viewFlags() {
 
 func (c *Container) networkFlags() {
 	f := c.flags
-	c.networks.check, c.networks.kind = checkNetwork, "network"
+	c.links.check = checkLink
+	c.linkLocal.check = checkAddress
 	c.dns.check = checkAddress
 	c.dnsSearch.check = checkDomain
 	c.extraHosts.check = checkExtraHost
-	f.Var(&c.networks, "network", `Connect a container to a network (host|none|container:NAME; default: the host's)`)
+	f.Var(&c.networks, "network", "Connect a container to a network")
 	f.Var(&c.networks, "net", "Connect a container to a network")
+	f.Var(&c.netAliases, "network-alias", "Add network-scoped alias for the container")
+	f.Var(&c.netAliases, "net-alias", "Add network-scoped alias for the container")
+	f.Var(&c.links, "link", "Add link to another container")
+	f.Var(&c.linkLocal, "link-local-ip", "Container IPv4/IPv6 link-local addresses")
+	f.StringVar(&c.ip, "ip", "", "IPv4 address (e.g., 172.30.100.104)")
+	f.StringVar(&c.ip6, "ip6", "", "IPv6 address (e.g., 2001:db8::33)")
+	f.StringVar(&c.mac, "mac-address", "", "Container MAC address (e.g., 92:d0:c6:0a:29:33)")
 	f.VarP(&c.publish, "publish", "p", "Publish a container's port(s) to the host; without --network a port keeps its number")
 	f.Var(&c.expose, "expose", "Expose a port or a range of ports")
 	f.Var(&c.dns, "dns", "Set custom DNS servers")
@@ -149,7 +160,7 @@ func (c *Container) networkFlags() {
 	f.Var(&c.dnsOptions, "dns-option", "Set DNS options")
 	f.Var(&c.dnsOptions, "dns-opt", "Set DNS options")
 	f.Var(&c.extraHosts, "add-host", "Add a custom host-to-IP mapping (host:ip)")
-	hide(f, "net", "dns-opt")
+	hide(f, "net", "net-alias", "dns-opt")
 }
 
 func (c *Container) limitFlags() {

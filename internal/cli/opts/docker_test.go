@@ -17,6 +17,7 @@ import (
 	"testing"
 
 	"github.com/moby/moby/api/types/container"
+	"github.com/moby/moby/api/types/network"
 	"github.com/spf13/pflag"
 )
 
@@ -160,6 +161,30 @@ b|--|-x
 --network|name=host|b
 --network|foo=host|b
 --network||b
+--network|a|--network|b|b
+--network|a|--network|a|b
+--network|a|--network|bridge|b
+--network|bridge|--link|x:y|b
+--link|x|--link|y:z|b
+--link|/x:/c/y|b
+--link|a:b:c|b
+--network|a|--link|x:y|--network-alias|n|--net-alias|m|b
+--network|name=a,alias=x,alias=y,ip=10.0.0.5,ip6=fd00::5,mac-address=02:42:ac:11:00:09,driver-opt=k=v,gw-priority=-3|--network|name=b|b
+--network|a|--ip|10.0.0.5|--ip6|fd00::5|--mac-address|02:42:ac:11:00:09|--link-local-ip|169.254.1.1|b
+--network|a|--network|name=c,alias=q|--ip|10.0.0.5|b
+--mac-address|02-42-ac-11-00-09|b
+--mac-address|zz|b
+--network|name=a,mac-address=zz|b
+--network-alias|x|b
+--network|name=bridge,alias=x|b
+--network|name=a,foo=1|b
+--network|name=a,gw-priority=x|b
+--network|name=a,driver-opt=k|b
+--network|name=a,alias=x|--network-alias|y|b
+--network|name=a,ip=1.2.3.4|--ip|1.2.3.4|b
+--network|name=a,ip6=::1|--ip6|::1|b
+--network|name=a,mac-address=02:42:ac:11:00:09|--mac-address|02:42:ac:11:00:09|b
+--network|name=a,link-local-ip=1.2.3.4|--link-local-ip|1.2.3.4|b
 -p|8080:8080|b
 -p|127.0.0.1:8080:8080/udp|b
 -p|8080-8082:8080-8082|b
@@ -304,7 +329,8 @@ func compareRequest(t *testing.T, body []byte, got *Request) {
 	t.Helper()
 	var want struct {
 		container.Config
-		HostConfig *container.HostConfig
+		HostConfig       *container.HostConfig
+		NetworkingConfig network.NetworkingConfig
 	}
 	body = bytes.ReplaceAll(body, []byte("$PWD"), []byte(workDir(t)))
 	body = bytes.ReplaceAll(body, []byte("$UP"), []byte(workDir(t)[:strings.LastIndex(workDir(t), "/")]))
@@ -324,6 +350,7 @@ func compareRequest(t *testing.T, body []byte, got *Request) {
 	}
 	sameJSON(t, "Config", want.Config, got.Config)
 	sameJSON(t, "HostConfig", hc, got.HostConfig)
+	sameJSON(t, "NetworkingConfig", want.NetworkingConfig, network.NetworkingConfig{EndpointsConfig: got.Networks})
 }
 
 func sameJSON(t *testing.T, what string, want, got any) {

@@ -42,13 +42,14 @@ func TestOwnErrors(t *testing.T) {
 		"--restart|always:3|b":        `invalid restart policy: maximum retry count can only be used with 'on-failure'`,
 		"--gpus|all|b":                `--gpus is not supported yet by this berth`,
 		"-P|b":                        `--publish-all is not supported yet by this berth`,
-		"--link|a:b|b":                `--link is not supported yet by this berth`,
-		"--ip|1.2.3.4|b":              `--ip is not supported yet by this berth`,
 		"--isolation|hyperv|b":        `--isolation is not supported yet by this berth`,
 		"--runtime|nvidia|b":          `--runtime nvidia is not supported yet by this berth`,
 		"--device|nvidia.com/gpu=0|b": `--device nvidia.com/gpu=0 (a CDI device) is not supported yet by this berth`,
-		"--network|name=x,alias=y|b":  `invalid argument "name=x,alias=y" for "--network" flag: --network alias= is not supported yet by this berth`,
-		"--network|a|--network|b|b":   `more than one --network is not supported yet by this berth`,
+		"--network|x|--ip|zz|b":       `invalid IPv4 address: zz`,
+		"--network|x|--ip6|1.2.3.4|b": `invalid IPv6 address: 1.2.3.4`,
+		"--network|x|--link||b":       `invalid argument "" for "--link" flag: empty string specified for links`,
+		"--network|name=|b":           `invalid argument "name=" for "--network" flag: network name/id is not specified`,
+		"--network|name=x,ip|b":       `invalid argument "name=x,ip" for "--network" flag: invalid key/value pair format in ip`,
 		"--network|container:|b":      `invalid container format container:<name|id>`,
 	} {
 		if _, err := build(strings.Split(line, "|")); err == nil || err.Error() != want {

@@ -18,15 +18,8 @@ func refusals() []refusal {
 	zero := []string{"0"}
 	return []refusal{
 		{"gpus", "", "gpu-request", "GPU devices to add to the container ('all' to pass all GPUs)", nil},
-		{"ip", "", "string", "IPv4 address (e.g., 172.30.100.104)", nil},
-		{"ip6", "", "string", "IPv6 address (e.g., 2001:db8::33)", nil},
 		{"isolation", "", "string", "Container isolation technology", []string{"", "default"}},
 		{"kernel-memory", "", "bytes", "Kernel memory limit", zero},
-		{"link", "", "list", "Add link to another container", nil},
-		{"link-local-ip", "", "list", "Container IPv4/IPv6 link-local addresses", nil},
-		{"mac-address", "", "string", "Container MAC address (e.g., 92:d0:c6:0a:29:33)", nil},
-		{"net-alias", "", "list", "Add network-scoped alias for the container", nil},
-		{"network-alias", "", "list", "Add network-scoped alias for the container", nil},
 		{"publish-all", "P", "bool", "Publish all exposed ports to random ports", []string{"false"}},
 		{"storage-opt", "", "list", "Storage driver options for the container", nil},
 		{"use-api-socket", "", "bool", "Bind mount Docker API socket and required auth", []string{"false"}},
@@ -61,9 +54,6 @@ func (c *Container) refusedFlags() {
 		flag := c.flags.VarPF(v, r.name, r.short, r.usage)
 		if r.kind == "bool" {
 			flag.NoOptDefVal = "true"
-		}
-		if r.name == "net-alias" {
-			flag.Hidden = true
 		}
 	}
 	c.flags.Bool("disable-content-trust", true, "Skip image verification")
