@@ -171,7 +171,7 @@ var rooms = map[string][]string{
 
 // workshop holds what is not part of the program: tests and what tests or
 // generates. TestWorkshopStaysOut sees to it that none of it is linked.
-var workshop = []string{"internal/architecture", "internal/registry/registrytest", "internal/seccomp/gen"}
+var workshop = []string{"internal/architecture", "internal/registry/registrytest", "internal/seccomp/gen", "internal/userns/usernstest"}
 
 // guest is an outside module, who may use it, and why it is let in.
 type guest struct {
@@ -274,7 +274,7 @@ var guests = map[string]guest{
 	},
 	"github.com/moby/profiles/seccomp": {
 		"Docker's default list of system calls, from which ours is generated",
-		[]string{"internal/seccomp/gen"},
+		[]string{"internal/seccomp/gen", "internal/userns/usernstest"},
 	},
 	"github.com/klauspost/compress": {
 		"zstd layers; gzip where layers are packed",

@@ -5,7 +5,6 @@ import (
 	"errors"
 	"fmt"
 	"path/filepath"
-	"strconv"
 	"strings"
 
 	units "github.com/docker/go-units"
@@ -132,8 +131,11 @@ func (l *Limits) setOne(key, name string, raw json.RawMessage) error {
 	case "memory":
 		return setSize(&l.Memory, key, raw)
 	case "cpus":
-		n, err := strconv.ParseFloat(strings.Trim(string(raw), `"`), 64)
-		if err != nil || !(n > 0 && n < 1<<20) {
+		var n float64
+		if err := decodeValue(&n, key, raw, "a number of processors, as in 1.5"); err != nil {
+			return err
+		}
+		if !(n > 0 && n < 1<<20) {
 			return fmt.Errorf("%s must be a number of processors, as in 1.5", key)
 		}
 		l.NanoCPUs = int64(n * 1e9)

@@ -1,11 +1,13 @@
 package disk
 
 import (
+	"errors"
 	"os"
 	"path/filepath"
 	"slices"
 	"strings"
 	"testing"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -51,6 +53,29 @@ func TestOpenPlain(t *testing.T) {
 		if err != nil || text != "" || d.IsSplit() || d.Local() != root {
 			t.Fatalf("%+v, %q, %v", d, text, err)
 		}
+	}
+}
+
+// TestTrialsLeft: what killed trials have left goes, what may still be one stays.
+func TestTrialsLeft(t *testing.T) {
+	dir := t.TempDir()
+	old := time.Now().Add(-25 * time.Hour)
+	for name, at := range map[string]time.Time{"old": old, "young": time.Now()} {
+		path := filepath.Join(dir, trial+name)
+		if err := errors.Join(os.MkdirAll(filepath.Join(path, "folder"), 0o700), os.Chtimes(path, old, at)); err != nil {
+			t.Fatal(err)
+		}
+	}
+	if err := os.WriteFile(filepath.Join(dir, "other"), nil, 0o600); err != nil || os.Chtimes(filepath.Join(dir, "other"), old, old) != nil {
+		t.Fatal(err)
+	}
+	if can := Try(dir, os.Geteuid() != 0); can.Files != nil {
+		t.Errorf("%+v", can)
+	}
+	SharesBlocks(dir, dir)
+	entries, err := os.ReadDir(dir)
+	if err != nil || len(entries) != 2 || entries[0].Name() != trial+"young" || entries[1].Name() != "other" {
+		t.Errorf("in the folder there is %v, %v", entries, err)
 	}
 }
 

@@ -5,6 +5,8 @@ import (
 	"fmt"
 	"os"
 	"path/filepath"
+	"strings"
+	"time"
 
 	"golang.org/x/sys/unix"
 
@@ -35,12 +37,36 @@ func (a Ability) why() error {
 // there and removes. User is for the marks of overlay mounts in a user
 // namespace; the others are root's.
 func Try(dir string, user bool) Ability {
-	tmp, err := os.MkdirTemp(dir, ".berth-try-")
+	sweep(dir)
+	tmp, err := os.MkdirTemp(dir, trial)
 	if err != nil {
 		return Ability{Files: err}
 	}
 	defer sys.RemoveAll(tmp)
 	return Ability{Files: tryFiles(tmp, user), Marks: tryMarks(tmp, user)}
+}
+
+// trial begins the names of what is made to try something.
+const trial = ".berth-try-"
+
+// sweep removes what trials that were killed have left of this account's. They
+// take milliseconds; on a shared file system they may be another machine's, whose
+// processes cannot be seen, so age is what tells.
+func sweep(dir string) {
+	entries, err := os.ReadDir(dir)
+	if err != nil {
+		return
+	}
+	for _, e := range entries {
+		path := filepath.Join(dir, e.Name())
+		var st unix.Stat_t
+		if !strings.HasPrefix(e.Name(), trial) || unix.Lstat(path, &st) != nil || int(st.Uid) != os.Geteuid() {
+			continue
+		}
+		if time.Since(time.Unix(st.Mtim.Unix())) > 24*time.Hour {
+			sys.RemoveAll(path)
+		}
+	}
 }
 
 // tryFiles tries what layers and records are made with.
@@ -136,20 +162,24 @@ func cause(err error) error {
 // SharesBlocks reports whether a file copied from one folder to another one
 // needs no room of its own (ioctl_ficlone(2): btrfs, XFS, bcachefs and others).
 func SharesBlocks(from, to string) bool {
-	src, err := os.CreateTemp(from, ".berth-try-")
+	src, err := unnamed(from)
 	if err != nil {
 		return false
 	}
-	defer os.Remove(src.Name())
-	defer src.Close()
-	dst, err := os.CreateTemp(to, ".berth-try-")
+	defer unix.Close(src)
+	dst, err := unnamed(to)
 	if err != nil {
 		return false
 	}
-	defer os.Remove(dst.Name())
-	defer dst.Close()
-	if _, err := src.WriteString("berth"); err != nil {
+	defer unix.Close(dst)
+	if _, err := unix.Write(src, []byte("berth")); err != nil {
 		return false
 	}
-	return unix.IoctlFileClone(int(dst.Fd()), int(src.Fd())) == nil
+	return unix.IoctlFileClone(dst, src) == nil
+}
+
+// unnamed makes a file that goes when it is closed, whoever is killed. All file
+// systems that share blocks have such (open(2), O_TMPFILE).
+func unnamed(dir string) (int, error) {
+	return unix.Open(dir, unix.O_RDWR|unix.O_TMPFILE|unix.O_CLOEXEC, 0o600)
 }

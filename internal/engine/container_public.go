@@ -71,7 +71,11 @@ func (e *Engine) portsFree(r *record) error {
 			if !taken {
 				continue
 			}
-			text := fmt.Sprintf("Bind for %s:%d failed: port is already allocated: %s listens there", l.Addr, p.Num(), e.holder(l))
+			asked := b.HostIP
+			if !asked.IsValid() {
+				asked = netip.IPv4Unspecified() // Docker's word for all addresses
+			}
+			text := fmt.Sprintf("Bind for %s failed: port is already allocated: %s listens there", netip.AddrPortFrom(asked, p.Num()), e.holder(l))
 			if free := listeners.Free(list, l.Proto, p.Num()); free != 0 {
 				text += fmt.Sprintf("; %[1]d is free: use -p %[1]d:%[1]d and let the program listen on %[1]d", free)
 			}

@@ -8,10 +8,8 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"strings"
-	"syscall"
 	"testing"
 
 	"golang.org/x/sys/unix"
@@ -20,11 +18,12 @@ import (
 	"berth/internal/layer"
 	"berth/internal/state"
 	"berth/internal/store"
+	"berth/internal/userns/usernstest"
 )
 
 // The account that the tests run as, and what it is granted.
 const (
-	account   = 54321
+	account   = usernstest.ID
 	firstUID  = 200000
 	firstGID  = 300000
 	granted   = "ranged:200000:65536\n"
@@ -33,88 +32,13 @@ const (
 
 // TestMain carries out what tests start this program for.
 func TestMain(m *testing.M) {
-	switch {
-	case os.Args[0] == Arg0:
+	if os.Args[0] == Arg0 {
 		os.Exit(Main())
-	case os.Getenv("INSIDE_TEST") == "accounts": // root in a mount namespace of its own, to become the account
-		if err := becomeAccount(); err != nil {
-			io.WriteString(os.Stderr, err.Error()+"\n")
-			os.Exit(3)
-		}
 	}
-	os.Exit(m.Run())
+	usernstest.Main(m)
 }
 
-func becomeAccount() error {
-	dir := os.Getenv("INSIDE_FILES")
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return err
-	}
-	for _, name := range []string{"passwd", "subuid", "subgid"} {
-		if err := unix.Mount(filepath.Join(dir, name), "/etc/"+name, "", unix.MS_BIND, ""); err != nil {
-			return err
-		}
-	}
-	c := exec.Command("/proc/self/exe", os.Args[1:]...)
-	c.Env = append(os.Environ(), "INSIDE_TEST=account")
-	c.Stdout, c.Stderr = os.Stdout, os.Stderr
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: account, Gid: account, Groups: []uint32{}}}
-	err := c.Run()
-	if err == nil {
-		os.Exit(0)
-	}
-	return err
-}
-
-// asAccount runs the calling test once more as an account with ranges, in a
-// private view of the lists, and reports whether it is that account already.
-func asAccount(t *testing.T) bool {
-	t.Helper()
-	if os.Getenv("INSIDE_TEST") == "account" {
-		return true
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to make an account with ranges")
-	}
-	for _, name := range []string{"newuidmap", "newgidmap"} {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Skip(name + " is not installed")
-		}
-	}
-	dir := t.TempDir()
-	os.Chmod(filepath.Dir(dir), 0o755)
-	passwd, err := os.ReadFile("/etc/passwd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	files := map[string]string{"passwd": string(passwd) + "ranged:x:54321:54321::/:/bin/sh\n", "subuid": granted, "subgid": grantedGr}
-	for name, text := range files {
-		if _, err := os.Stat("/etc/" + name); err != nil {
-			t.Skip(err)
-		}
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// The account cannot reach the folder that go test has built this in.
-	exe := filepath.Join(dir, "test")
-	self, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(exe, self, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	c := exec.Command(exe, "-test.run=^"+t.Name()+"$", "-test.v")
-	c.Dir = "/"
-	c.Env = append(os.Environ(), "INSIDE_TEST=accounts", "INSIDE_FILES="+dir)
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-	out, err := c.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return false
-}
+func asAccount(t *testing.T) bool { return usernstest.As(t, granted, grantedGr) }
 
 // open makes a data root.
 func open(t *testing.T) (*state.Dir, *Account) {

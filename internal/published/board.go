@@ -147,8 +147,16 @@ func makePlace(place string) {
 	if os.Mkdir(parent, 0o755) != nil { // made closed for berth oci, whose own folder below stays so
 		os.Chmod(parent, 0o755)
 	}
-	if os.Mkdir(place, 0o755) == nil {
-		os.Chmod(place, 0o777|fs.ModeSticky)
+	if _, err := os.Lstat(place); err == nil {
+		return
+	}
+	// It appears with its mode or not at all, and what somebody who was killed
+	// has begun is gone on with.
+	begun := place + ".new"
+	os.Mkdir(begun, 0o755)
+	os.Chmod(begun, 0o777|fs.ModeSticky)
+	if unix.Renameat2(unix.AT_FDCWD, begun, unix.AT_FDCWD, place, unix.RENAME_NOREPLACE) != nil {
+		os.Remove(begun) // another one was faster
 	}
 }
 

@@ -191,3 +191,31 @@ func TestClean(t *testing.T) {
 		}
 	}
 }
+
+// TestMakePlace: the place has its mode from the first moment, whatever one who
+// was killed has left.
+func TestMakePlace(t *testing.T) {
+	if os.Geteuid() != 0 {
+		t.Skip("the place must belong to root")
+	}
+	for what, before := range map[string]func(place string) error{
+		"nothing is there": func(string) error { return nil },
+		"begun":            func(place string) error { return os.Mkdir(place+".new", 0o755) },
+		"made meanwhile":   func(place string) error { return os.Mkdir(place, 0o700) },
+	} {
+		place := filepath.Join(t.TempDir(), "run", "published")
+		if err := errors.Join(os.Mkdir(filepath.Dir(place), 0o700), before(place)); err != nil {
+			t.Fatal(err)
+		}
+		makePlace(place)
+		if err := isPlace(place); (err == nil) == (what == "made meanwhile") {
+			t.Errorf("%s: %v", what, err)
+		}
+		if info, err := os.Stat(place); err != nil || what != "made meanwhile" && info.Mode() != fs.ModeDir|fs.ModeSticky|0o777 {
+			t.Errorf("%s: %v, %v", what, info, err)
+		}
+		if _, err := os.Lstat(place + ".new"); err == nil {
+			t.Errorf("%s: what was begun is still there", what)
+		}
+	}
+}

@@ -28,6 +28,10 @@ func (s *Set) Name(asked string) (string, error) {
 	return name, checkName(name)
 }
 
+// maxName is how long a name may be, in bytes: it is that of a file, and others
+// made from it have room beside it (NAME_MAX is 255).
+const maxName = 200
+
 // checkName applies Docker's rule.
 func checkName(name string) error {
 	ok := len(name) >= 2
@@ -37,7 +41,10 @@ func checkName(name string) error {
 			ok = false
 		}
 	}
-	if !ok || len(name) > 200 {
+	if len(name) > maxName {
+		return &errdef.Error{Kind: errdef.ErrInvalid, Text: fmt.Sprintf("Invalid container name (%.20s…): it has %d bytes, and at most %d are allowed", name, len(name), maxName)}
+	}
+	if !ok {
 		return &errdef.Error{Kind: errdef.ErrInvalid, Text: fmt.Sprintf("Invalid container name (%s), only [a-zA-Z0-9][a-zA-Z0-9_.-] are allowed", name)}
 	}
 	return nil

@@ -36,7 +36,7 @@ func ParseUserns(mode container.UsernsMode) (Userns, error) {
 	case "nomap":
 		return u, fmt.Errorf("user namespace mode nomap is not supported: root of a container is always the account itself")
 	default:
-		return u, fmt.Errorf("invalid user namespace mode: %v", mode)
+		return u, fmt.Errorf("invalid user namespace mode: %v: choose auto, host, single or keep-id[:uid=N,gid=N]", mode)
 	}
 	if !more {
 		return u, nil

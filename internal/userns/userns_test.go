@@ -5,11 +5,9 @@ import (
 	"io"
 	"io/fs"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"reflect"
 	"strings"
-	"syscall"
 	"testing"
 	"testing/fstest"
 
@@ -17,99 +15,16 @@ import (
 
 	"berth/internal/host"
 	"berth/internal/nsinit"
+	"berth/internal/userns/usernstest"
 )
 
 // account54321 is who the tests with real namespaces run as.
-const account54321 = 54321
+const account54321 = usernstest.ID
 
-// TestMain carries out what tests start this program for.
-func TestMain(m *testing.M) {
-	if os.Getenv("USERNS_TEST") == "accounts" { // root in a mount namespace of its own, to become the account
-		if err := becomeAccount(); err != nil {
-			io.WriteString(os.Stderr, err.Error()+"\n")
-			os.Exit(3)
-		}
-	}
-	os.Exit(m.Run())
-}
-
-func becomeAccount() error {
-	dir := os.Getenv("USERNS_FILES")
-	if err := unix.Mount("", "/", "", unix.MS_REC|unix.MS_PRIVATE, ""); err != nil {
-		return err
-	}
-	for _, name := range []string{"passwd", "subuid", "subgid"} {
-		if err := unix.Mount(filepath.Join(dir, name), "/etc/"+name, "", unix.MS_BIND, ""); err != nil {
-			return err
-		}
-	}
-	c := exec.Command("/proc/self/exe", os.Args[1:]...)
-	c.Env = append(os.Environ(), "USERNS_TEST=account")
-	c.Stdout, c.Stderr = os.Stdout, os.Stderr
-	c.SysProcAttr = &syscall.SysProcAttr{Credential: &syscall.Credential{Uid: account54321, Gid: account54321, Groups: []uint32{}}}
-	err := c.Run()
-	if err == nil {
-		os.Exit(0)
-	}
-	return err
-}
-
-// asAccount runs the calling test once more as an account whose ranges are
-// uids and gids, in a private view of the lists, and reports whether it is that
-// account already.
-func asAccount(t *testing.T, uids, gids string) bool {
-	t.Helper()
-	if os.Getenv("USERNS_TEST") == "account" {
-		return true
-	}
-	if os.Geteuid() != 0 {
-		t.Skip("needs root, to make an account with ranges")
-	}
-	for _, name := range []string{"newuidmap", "newgidmap"} {
-		if _, err := exec.LookPath(name); err != nil {
-			t.Skip(name + " is not installed")
-		}
-	}
-	for _, name := range []string{"passwd", "subuid", "subgid"} {
-		if _, err := os.Stat("/etc/" + name); err != nil {
-			t.Skip(err)
-		}
-	}
-	dir := t.TempDir()
-	os.Chmod(filepath.Dir(dir), 0o755)
-	passwd, err := os.ReadFile("/etc/passwd")
-	if err != nil {
-		t.Fatal(err)
-	}
-	for name, text := range map[string]string{
-		"passwd": string(passwd) + "ranged:x:54321:54321::/:/bin/sh\n", "subuid": uids, "subgid": gids,
-	} {
-		if err := os.WriteFile(filepath.Join(dir, name), []byte(text), 0o644); err != nil {
-			t.Fatal(err)
-		}
-	}
-	// The account cannot reach the folder that go test has built this in.
-	exe := filepath.Join(dir, "test")
-	self, err := os.ReadFile("/proc/self/exe")
-	if err != nil {
-		t.Fatal(err)
-	}
-	if err := os.WriteFile(exe, self, 0o755); err != nil {
-		t.Fatal(err)
-	}
-	c := exec.Command(exe, "-test.run=^"+t.Name()+"$", "-test.v")
-	c.Dir = "/"
-	c.Env = append(os.Environ(), "USERNS_TEST=accounts", "USERNS_FILES="+dir)
-	c.SysProcAttr = &syscall.SysProcAttr{Cloneflags: syscall.CLONE_NEWNS}
-	out, err := c.CombinedOutput()
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Fatalf("%v\n%s", err, out)
-	}
-	return false
-}
+func TestMain(m *testing.M) { usernstest.Main(m) }
 
 func TestRanges(t *testing.T) {
-	if !asAccount(t, "other:100000:5\nranged:200000:10\n54321:300000:65536\nranged:54320:3\nranged:200005:1\n", "ranged:400000:7\n") {
+	if !usernstest.As(t, "other:100000:5\nranged:200000:10\n54321:300000:65536\nranged:54320:3\nranged:200005:1\n", "ranged:400000:7\n") {
 		return
 	}
 	got, err := Ranges(host.Host{UID: account54321, GID: account54321})
@@ -129,7 +44,7 @@ func TestRanges(t *testing.T) {
 }
 
 func TestRangesOfNobody(t *testing.T) {
-	if !asAccount(t, "other:100000:65536\n", "other:100000:65536\n") {
+	if !usernstest.As(t, "other:100000:65536\n", "other:100000:65536\n") {
 		return
 	}
 	_, err := Ranges(host.Host{UID: account54321, GID: account54321})
@@ -199,7 +114,7 @@ func TestAsked(t *testing.T) {
 }
 
 func TestStart(t *testing.T) {
-	if !asAccount(t, "ranged:200000:100\n", "ranged:300000:100\n") {
+	if !usernstest.As(t, "ranged:200000:100\n", "ranged:300000:100\n") {
 		return
 	}
 	m, err := Ranges(host.Host{UID: account54321, GID: account54321})
@@ -263,7 +178,7 @@ mount -t tmpfs none /proc/sys && echo mounted`
 
 // TestNest changes the places of two ids.
 func TestNest(t *testing.T) {
-	if !asAccount(t, "ranged:200000:100\n", "ranged:300000:100\n") {
+	if !usernstest.As(t, "ranged:200000:100\n", "ranged:300000:100\n") {
 		return
 	}
 	m, err := Ranges(host.Host{UID: account54321, GID: account54321})
@@ -314,7 +229,7 @@ func TestNest(t *testing.T) {
 
 // TestOpenRefused asks for an id that nobody has granted.
 func TestOpenRefused(t *testing.T) {
-	if !asAccount(t, "ranged:200000:100\n", "ranged:300000:100\n") {
+	if !usernstest.As(t, "ranged:200000:100\n", "ranged:300000:100\n") {
 		return
 	}
 	_, err := Open(Map{UIDs: []Range{{0, 54321, 1}, {1, 200000, 101}}, GIDs: []Range{{0, 54321, 1}}})

@@ -87,8 +87,9 @@ id: ba9876543210
 func TestRowsErrors(t *testing.T) {
 	for _, c := range []struct{ format, want string }{
 		{"{{.ID", `failed to parse template: template: :1: unclosed action`},
-		{"{{.Nothing}}", `failed to execute template: template: :1:2: executing "" at <.Nothing>: can't evaluate field Nothing in type format.row`},
-		{"table {{.Nothing}}", `failed to execute template: template: :1:2: executing "" at <.Nothing>: can't evaluate field Nothing in type format.row`},
+		{"{{.Nothing}}", `failed to execute template: template: :1:2: executing "" at <.Nothing>: can't evaluate field Nothing: the fields are ID, Image, Labels`},
+		{"table {{.Nothing}}", `failed to execute template: template: :1:2: executing "" at <.Nothing>: can't evaluate field Nothing: the fields are ID, Image, Labels`},
+		{"{{.ID.Nothing}}", `failed to execute template: template: :1:5: executing "" at <.ID.Nothing>: can't evaluate field Nothing in type string`},
 		{"{{nosuch .ID}}", `failed to parse template: template: :1: function "nosuch" not defined`},
 	} {
 		var out strings.Builder

@@ -101,12 +101,29 @@ func templateLines[T any](w io.Writer, rows []T, source string) error {
 	var b bytes.Buffer
 	for _, r := range rows {
 		if err := t.Execute(&b, r); err != nil {
-			return fmt.Errorf("failed to execute template: %w", err)
+			return explain[T](err)
 		}
 		b.WriteByte('\n')
 	}
 	_, err = w.Write(b.Bytes())
 	return err
+}
+
+// explain says of a field that rows do not have which ones there are, in the
+// place of our name for the type.
+func explain[T any](err error) error {
+	row := reflect.TypeFor[T]()
+	text, ofRow := strings.CutSuffix(err.Error(), " in type "+row.String())
+	if !ofRow {
+		return fmt.Errorf("failed to execute template: %w", err)
+	}
+	var names []string
+	for _, f := range reflect.VisibleFields(row) {
+		if f.IsExported() && !f.Anonymous {
+			names = append(names, f.Name)
+		}
+	}
+	return fmt.Errorf("failed to execute template: %s: the fields are %s", text, strings.Join(names, ", "))
 }
 
 func templateTable[T any](w io.Writer, rows []T, source string) error {
@@ -117,7 +134,7 @@ func templateTable[T any](w io.Writer, rows []T, source string) error {
 	var body bytes.Buffer
 	for _, r := range rows {
 		if err := t.Execute(&body, r); err != nil {
-			return fmt.Errorf("failed to execute template: %w", err)
+			return explain[T](err)
 		}
 		body.WriteByte('\n')
 	}

@@ -99,7 +99,7 @@ func (c *Container) buildModes(hc *container.HostConfig) error {
 	case !hc.CgroupnsMode.Valid():
 		return errors.New("--cgroupns: invalid CGROUP mode")
 	case !hc.UsernsMode.Valid() && !ownUserns(c.userns):
-		return errors.New("--userns: invalid USER mode")
+		return fmt.Errorf("--userns: invalid USER mode: %q is none of auto, host, single and keep-id[:uid=N,gid=N]", c.userns)
 	}
 	hc.ShmSize = c.shmSize.n
 	return nil
