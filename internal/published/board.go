@@ -191,21 +191,41 @@ func names(place string) []string {
 		if !strings.HasPrefix(n, prefix) {
 			continue
 		}
-		info, err := os.Lstat(filepath.Join(place, n))
-		if err != nil || !info.IsDir() {
+		fd, err := at(int(f.Fd()), n, unix.O_PATH|unix.O_DIRECTORY)
+		if err != nil {
 			continue
 		}
-		if uid, ok := ownerOf(info); ok && have[uid] < maxFolders {
-			have[uid]++
+		var st unix.Stat_t
+		if unix.Fstat(fd, &st) == nil && have[int(st.Uid)] < maxFolders {
+			have[int(st.Uid)]++
 			out = append(out, n)
 		}
+		unix.Close(fd)
 	}
 	return out
 }
 
+// at opens what lies in a folder itself, without asking another file system: an
+// account may mount one of its own on what it has there, and that one need not
+// answer (fuse(4)).
+func at(dir int, name string, flags uint64) (int, error) {
+	how := unix.OpenHow{Flags: flags | unix.O_NOFOLLOW | unix.O_CLOEXEC, Resolve: unix.RESOLVE_NO_XDEV | unix.RESOLVE_NO_SYMLINKS | unix.RESOLVE_BENEATH}
+	for {
+		// EAGAIN: something was renamed meanwhile; openat2(2) has it tried again.
+		if fd, err := unix.Openat2(dir, name, &how); err != unix.EAGAIN && err != unix.EINTR {
+			return fd, err
+		}
+	}
+}
+
 // openFolder opens an account's folder and tells whose it is.
 func openFolder(place, name string) (*os.File, int, error) {
-	fd, err := unix.Open(filepath.Join(place, name), unix.O_RDONLY|unix.O_DIRECTORY|unix.O_NOFOLLOW|unix.O_CLOEXEC, 0)
+	above, err := os.Open(place)
+	if err != nil {
+		return nil, 0, err
+	}
+	defer above.Close()
+	fd, err := at(int(above.Fd()), name, unix.O_RDONLY|unix.O_DIRECTORY)
 	if err != nil {
 		return nil, 0, err
 	}
@@ -250,7 +270,7 @@ func (b *Board) List() []Listed {
 // read reads an entry of an account's.
 func read(dir *os.File, id string, uid int) (Entry, bool) {
 	var e Entry
-	fd, err := unix.Openat(int(dir.Fd()), id, unix.O_RDONLY|unix.O_NOFOLLOW|unix.O_NONBLOCK|unix.O_CLOEXEC, 0)
+	fd, err := at(int(dir.Fd()), id, unix.O_RDONLY|unix.O_NONBLOCK)
 	if err != nil {
 		return e, false
 	}

@@ -219,3 +219,36 @@ func TestMakePlace(t *testing.T) {
 		}
 	}
 }
+
+// TestMounted: what an account has mounted on its folder, or on a file in it, is
+// not looked into, as it need not answer.
+func TestMounted(t *testing.T) {
+	b, place := board(t)
+	var left []*Posting
+	for _, digit := range []string{"a", "b"} {
+		p, err := b.Put(entry(digit, digit))
+		if err != nil {
+			t.Fatal(err)
+		}
+		left = append(left, p)
+	}
+	own := filepath.Join(place, prefix+"0")
+	mount := func(on string) {
+		t.Helper()
+		if err := unix.Mount(on, on, "", unix.MS_BIND, ""); err != nil {
+			t.Skip(err)
+		}
+		t.Cleanup(func() { unix.Unmount(on, unix.MNT_DETACH) })
+	}
+	mount(filepath.Join(own, entry("a", "").ID))
+	if list := b.List(); len(list) != 1 || list[0].Name != "b" {
+		t.Errorf("a file mounted upon: %+v", list)
+	}
+	mount(own)
+	if list := b.List(); len(list) != 0 {
+		t.Errorf("a folder mounted upon: %+v", list)
+	}
+	for _, p := range left {
+		p.Close()
+	}
+}
