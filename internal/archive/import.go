@@ -67,7 +67,7 @@ func Import(ctx context.Context, s *store.Store, r io.Reader, opt ImportOptions)
 		return store.Image{}, fmt.Errorf("cannot import: %w", err)
 	}
 	defer tarStream.Close()
-	m, err := opt.Layers.Add(ctx, &room{Reader: tarStream, space: sys.Space{Dir: s.Dir().Path("layers")}}, layer.Options{Durable: true})
+	m, err := opt.Layers.Add(ctx, &room{Reader: tarStream, space: sys.Space{Dir: opt.Layers.Folder()}}, layer.Options{Durable: true})
 	if err != nil {
 		return store.Image{}, fmt.Errorf("cannot import: %w", err)
 	}

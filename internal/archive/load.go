@@ -185,7 +185,7 @@ func (l *loading) stream(r io.Reader) ([]Loaded, error) {
 	defer lease.Close()
 	docs := &memory{links: links{}, docs: map[string][]byte{}}
 	guide := &guide{docs: docs, want: l.opt.Platform}
-	err = walk(&room{Reader: r, space: sys.Space{Dir: l.store.Dir().Path("layers")}}, docs.links, func(name string, h *tar.Header, tr *tar.Reader) error {
+	err = walk(&room{Reader: r, space: sys.Space{Dir: l.opt.Layers.Folder()}}, docs.links, func(name string, h *tar.Header, tr *tar.Reader) error {
 		in := bufio.NewReaderSize(tr, 64<<10)
 		head, err := in.Peek(peekSize)
 		if err != nil && err != io.EOF {
@@ -296,7 +296,7 @@ func (l *loading) unpackLayer(ctx context.Context, r io.Reader, size int64, name
 		return fail(err)
 	}
 	defer tarStream.Close()
-	in := &room{Reader: tarStream, space: sys.Space{Dir: l.store.Dir().Path("layers")}}
+	in := &room{Reader: tarStream, space: sys.Space{Dir: l.opt.Layers.Folder()}}
 	var m layer.Meta
 	if claim != nil {
 		m, err = claim.Add(ctx, in, layer.Options{Durable: true})

@@ -19,9 +19,10 @@ func (e *Engine) layers(kind store.Kind) *layer.Set {
 }
 
 // ownLayers opens the layers of the kind that containers here have unless they
-// ask for something else.
+// ask for something else. Where other machines see the plain layers, too, what
+// comes goes there, for all: this machine makes its own of them.
 func (e *Engine) ownLayers() *layer.Set {
-	if e.host.Rootless {
+	if e.host.Rootless && !e.dir.Shares(string(store.Plain)) {
 		if _, err := e.inside.Ranges(); err == nil {
 			return e.layers(store.Ranged)
 		}

@@ -44,6 +44,14 @@ func OpenKind(dir *state.Dir, kind store.Kind, inside Inside) *Set {
 	return &Set{dir: dir, kind: kind, inside: inside}
 }
 
+// Folder is one on the file system of the layers, where there has to be room.
+func (s *Set) Folder() string {
+	if s.kind == store.Plain {
+		return s.dir.Path("layers")
+	}
+	return filepath.Dir(s.dir.TempPath(string(s.kind))) // theirs may be missing yet
+}
+
 // Kind returns the kind of the set's layers.
 func (s *Set) Kind() store.Kind { return s.kind }
 
@@ -132,7 +140,7 @@ func (s *Set) Add(ctx context.Context, r io.Reader, opt Options) (Meta, error) {
 	if s.elsewhere() {
 		return s.inside.Add(ctx, r, opt)
 	}
-	tmp, err := s.dir.Temp()
+	tmp, err := s.dir.TempFor(string(s.kind))
 	if err != nil {
 		return Meta{}, err
 	}

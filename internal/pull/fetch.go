@@ -141,7 +141,7 @@ func (j *job) transfer(ctx context.Context, r ref.Ref, t task, claim *layer.Clai
 
 // unpack makes the claimed layer out of its packed form.
 func (j *job) unpack(ctx context.Context, claim *layer.Claim, src *source) error {
-	in, err := unpacked(src, sys.Space{Dir: j.store.Dir().Path("layers")}, j.gate)
+	in, err := unpacked(src, sys.Space{Dir: j.layers.Folder()}, j.gate)
 	if err != nil {
 		return err
 	}
@@ -200,7 +200,7 @@ func (j *job) explain(ctx context.Context, r ref.Ref, t task, src *source, err e
 		return ctx.Err()
 	}
 	if isFull(err) {
-		return fmt.Errorf("cannot unpack layer %s of %s: %w", t.id, r.Familiar(), &fullError{dir: j.store.Dir().Path("layers"), cause: err})
+		return fmt.Errorf("cannot unpack layer %s of %s: %w", t.id, r.Familiar(), &fullError{dir: j.layers.Folder(), cause: err})
 	}
 	if lost(ctx, err) {
 		if e := src.toEnd(0); e != nil && e != errEnough {

@@ -22,7 +22,7 @@ const askSize = 32 << 20
 // enough refuses a pull that cannot end well for lack of space, before
 // anything is fetched.
 func (j *job) enough(ctx context.Context, r ref.Ref, tasks []task) error {
-	dir := j.store.Dir().Path("layers")
+	dir := j.layers.Folder()
 	free, ok := sys.FreeSpace(dir)
 	if !ok || len(tasks) == 0 {
 		return nil

@@ -21,7 +21,8 @@ import (
 // and lie on a disk of its own, at a place that nodes/HOST/place.json names. So
 // no machine ever sees another one's containers and could take them for dead.
 // What it must know of them, which layers and volumes they use, they say in
-// nodes/HOST/containers.
+// nodes/HOST/containers. Layers with the owners of id ranges are a machine's own,
+// too: another one may grant others, and a server of files takes none.
 
 // ErrUnplaced says that a data root is split, and that nobody has chosen yet
 // where this machine keeps its part, or that the part is gone.
@@ -160,6 +161,11 @@ func (d *Dir) Guard() {
 // IsSplit reports whether what belongs to this machine lies elsewhere.
 func (d *Dir) IsSplit() bool { return d.split != nil }
 
+// Shares reports whether a part of the data root is what other machines see, too.
+func (d *Dir) Shares(part string) bool {
+	return d.split != nil && !d.split.all && d.side(part) == d.root
+}
+
 // side returns the folder in which a part of the data root lies.
 func (d *Dir) side(part string) string {
 	if d.split == nil {
@@ -171,7 +177,7 @@ func (d *Dir) side(part string) string {
 		return d.root
 	case d.split.all:
 		return d.split.local
-	case part == "oci" || part == "downloads" || part == "volumes" || strings.HasPrefix(part, "layers"):
+	case part == "oci" || part == "downloads" || part == "volumes" || part == "layers":
 		return d.root
 	}
 	return d.split.local

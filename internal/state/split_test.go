@@ -25,8 +25,8 @@ func splitRoot(t *testing.T, all bool) *Dir {
 func TestSplit(t *testing.T) {
 	d := splitRoot(t, false)
 	for part, side := range map[string]string{
-		"oci": d.Root(), "layers": d.Root(), "layers-ids": d.Root(), "volumes": d.Root(), "downloads": d.Root(), "version": d.Root(),
-		"containers": d.Local(), "names": d.Local(), "journal": d.Local(), "bin": d.Local(), "tmp": d.Local(), "seccomp": d.Local(),
+		"oci": d.Root(), "layers": d.Root(), "volumes": d.Root(), "downloads": d.Root(), "version": d.Root(),
+		"containers": d.Local(), "names": d.Local(), "journal": d.Local(), "bin": d.Local(), "tmp": d.Local(), "seccomp": d.Local(), "layers-ids": d.Local(),
 	} {
 		if got := d.Path(part, "x"); got != filepath.Join(side, part, "x") {
 			t.Errorf("%s lies at %s", part, got)
@@ -35,6 +35,9 @@ func TestSplit(t *testing.T) {
 	again, err := Open(d.Root())
 	if err != nil || again.Local() != d.Local() || !again.IsSplit() {
 		t.Fatalf("opened again: %+v, %v", again, err)
+	}
+	if !d.Shares("layers") || d.Shares("layers-ids") || d.Shares("containers") {
+		t.Error("others see what is not theirs, or not what is")
 	}
 	all := splitRoot(t, true)
 	if got := all.Path("layers", "x"); got != filepath.Join(all.Local(), "layers", "x") {
@@ -90,7 +93,10 @@ func TestGuard(t *testing.T) {
 // TestSplitTemp renames from temporary folders to both parts.
 func TestSplitTemp(t *testing.T) {
 	d := splitRoot(t, false)
-	for _, part := range []string{"layers", "containers"} {
+	for _, part := range []string{"layers", "layers-ids", "containers"} {
+		if err := os.MkdirAll(d.Path(part), 0o700); err != nil {
+			t.Fatal(err)
+		}
 		tmp, err := d.TempFor(part)
 		if err != nil {
 			t.Fatal(err)
@@ -112,7 +118,7 @@ func TestSplitTemp(t *testing.T) {
 			t.Errorf("%s is still there: %v", part, err)
 		}
 	}
-	trash, err := d.Trash()
+	trash, err := d.TrashFor("layers")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -32,9 +32,9 @@ func (d *Dir) Temp() (*Temp, error) { return d.TempFor("layers") }
 // data root, such as "containers".
 func (d *Dir) TempFor(part string) (*Temp, error) { return d.temp(d.TempPath(part), "-") }
 
-// Trash makes a temporary folder to rename layers, blobs and volumes into that
-// are to be removed.
-func (d *Dir) Trash() (*Temp, error) { return d.temp(d.TempPath("layers"), trashMark) }
+// TrashFor makes a temporary folder to rename things of a part of the data root
+// into that are to be removed.
+func (d *Dir) TrashFor(part string) (*Temp, error) { return d.temp(d.TempPath(part), trashMark) }
 
 func (d *Dir) temp(dir, mark string) (*Temp, error) {
 	p, err := os.MkdirTemp(dir, d.self(dir)+mark)
@@ -117,10 +117,10 @@ func (d *Dir) Adopt(name string) (*Temp, error) {
 // told.
 func (d *Dir) Discard(path string) error {
 	dir := d.TempPath("layers")
-	id, ofContainer := strings.CutPrefix(path, d.Path("containers")+"/")
-	if ofContainer {
+	if strings.HasPrefix(path, d.Local()+"/") { // which may lie in the root
 		dir = d.TempPath("containers")
 	}
+	id, ofContainer := strings.CutPrefix(path, d.Path("containers")+"/")
 	t, err := d.temp(dir, trashMark)
 	if err != nil {
 		return err

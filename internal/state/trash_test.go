@@ -11,7 +11,7 @@ import (
 
 func fullTrash(t *testing.T, d *Dir) *Temp {
 	t.Helper()
-	tmp, err := d.Trash()
+	tmp, err := d.TrashFor("layers")
 	if err != nil {
 		t.Fatal(err)
 	}

@@ -17,8 +17,8 @@ type Collector struct {
 	s     *Store
 	hold  *state.Tx
 	index *state.Tx
-	trash *state.Temp
-	files int64 // in trash
+	trash map[Kind]*state.Temp // blobs go with the plain layers
+	files int64                // in trash
 }
 
 // Collected says what a collection removed.
@@ -99,11 +99,6 @@ func (c *Collector) Collect(used map[string]bool) (Collected, error) {
 	if err != nil {
 		return out, err
 	}
-	if c.trash == nil {
-		if c.trash, err = c.s.dir.Trash(); err != nil {
-			return out, err
-		}
-	}
 	for _, kind := range Kinds() {
 		err = c.collectLayers(&out, kind, func(id string) bool { return layers[id] || used[id] || leases.holds(id) })
 		if err != nil {
@@ -152,7 +147,7 @@ func (c *Collector) collectLayers(out *Collected, kind Kind, keep func(diffID st
 		}
 		m, _ := ReadLayerMeta(c.s.dir, kind, id)
 		hex, _ := Hex(id)
-		err := os.Rename(LayerPath(c.s.dir, kind, id), c.trash.Path(string(kind)+"-"+hex))
+		err := c.discard(kind, LayerPath(c.s.dir, kind, id), string(kind)+"-"+hex)
 		if errors.Is(err, fs.ErrNotExist) {
 			continue
 		}
@@ -166,6 +161,21 @@ func (c *Collector) collectLayers(out *Collected, kind Kind, keep func(diffID st
 		c.files += m.Files
 	}
 	return nil
+}
+
+// discard renames a path out of sight.
+func (c *Collector) discard(kind Kind, path, name string) error {
+	if c.trash[kind] == nil {
+		trash, err := c.s.dir.TrashFor(string(kind))
+		if err != nil {
+			return err
+		}
+		if c.trash == nil {
+			c.trash = map[Kind]*state.Temp{}
+		}
+		c.trash[kind] = trash
+	}
+	return os.Rename(path, c.trash[kind].Path(name))
 }
 
 func (c *Collector) collectBlobs(out *Collected, keep func(digest string) bool) error {
@@ -189,7 +199,7 @@ func (c *Collector) collectBlobs(out *Collected, keep func(digest string) bool) 
 			continue // another machine may be writing it
 		}
 		if info.Size() > bigBlob {
-			err = os.Rename(dir+"/"+e.Name(), c.trash.Path("blob-"+e.Name()))
+			err = c.discard(Plain, dir+"/"+e.Name(), "blob-"+e.Name())
 			c.files += info.Size() / bigBlob
 		} else {
 			err = os.Remove(dir + "/" + e.Name())
@@ -219,13 +229,14 @@ const (
 func (c *Collector) Close() error {
 	c.index.Unlock()
 	c.hold.Unlock()
-	if c.trash == nil {
-		return nil
+	var errs []error
+	for _, trash := range c.trash {
+		if c.files > manyFiles {
+			errs = append(errs, trash.CloseLater())
+		} else {
+			errs = append(errs, trash.Close())
+		}
 	}
-	trash := c.trash
 	c.trash = nil
-	if c.files > manyFiles {
-		return trash.CloseLater()
-	}
-	return trash.Close()
+	return errors.Join(errs...)
 }
