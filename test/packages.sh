@@ -27,6 +27,8 @@ qemu-system-x86_64 qemu-system-x86  whole servers, emulated
 mmdebstrap         mmdebstrap       the Debian system of these
 mke2fs             e2fsprogs        their disks
 ssh                openssh-client   logs in to them
+iptables-nft       iptables         other software's packet filters, new and old
+nft                nftables         another one's, and a look at ours
 '
 
 missing=$(echo "$need" | while read -r cmd pkg _; do

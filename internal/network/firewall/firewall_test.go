@@ -302,6 +302,185 @@ func TestOwner(t *testing.T) {
 	}
 }
 
+// A host that is no router becomes one for containers only, and none when they
+// have gone.
+func TestForward(t *testing.T) {
+	l := newLab(t)
+	for _, name := range []string{"ipv4/ip_forward", "ipv6/conf/all/forwarding"} {
+		must(t, l.host.SetSysctl(name, "0"))
+	}
+	must(t, l.host.SetSysctl("ipv6/conf/lan0/accept_ra", "1"))
+	// A second cable of the host's, and somebody on it who takes it for a router.
+	l.network(t, "br-far", 9, false, "far")
+	for _, gw := range []string{hostAddr, hostAddr6} {
+		must(t, link.SetGateways(l.spaces["other"], "lan0", []netip.Addr{netip.MustParseAddr(gw)}))
+	}
+	nets := l.network(t, "br-red", 1, false, "r1")
+	killed, err := Open(l.host, "berth-test")
+	must(t, err)
+	must(t, killed.AddNetwork(Network{Interface: "br-red", Subnets: nets, Masquerade: true, ICC: true}))
+	must(t, killed.Forward(true))
+	if said := killed.Warnings(); len(said) != 2 || !strings.Contains(said[0], "forwarding of ipv4 packets was off on this host") {
+		t.Errorf("said: %q", said)
+	}
+	reach := func(far string) {
+		t.Helper()
+		l.check(t, "container", l.containers["r1"], otherAddr+":80", hostAddr)
+		l.check(t, "container", l.containers["r1"], "["+otherAddr6+"]:80", hostAddr6)
+		l.check(t, "stranger", l.other, "10.9.0.2:80", far)
+		l.check(t, "stranger", l.other, "[fd00:9::2]:80", far)
+	}
+	reach("")
+	killed.conn.CloseLasting()
+	l.check(t, "stranger, after a kill", l.other, "10.9.0.2:80", "")
+	table := open(t, l.host)
+	must(t, table.AddNetwork(Network{Interface: "br-red", Subnets: nets, Masquerade: true, ICC: true}))
+	must(t, table.Forward(true))
+	if said := table.Warnings(); said != nil {
+		t.Errorf("said again: %q", said)
+	}
+	reach("")
+	must(t, table.Close())
+	for name, want := range map[string]string{"ipv4/ip_forward": "0", "ipv6/conf/all/forwarding": "0", "ipv6/conf/lan0/accept_ra": "1"} {
+		if got, err := l.host.Sysctl(name); err != nil || got != want {
+			t.Errorf("%s is left at %s, %v", name, got, err)
+		}
+	}
+	if rules := ruleset(t, l.host); rules != "" {
+		t.Errorf("left:\n%s", rules)
+	}
+}
+
+// What came after forwarding was switched on may rely on it.
+func TestForwardStays(t *testing.T) {
+	l := newLab(t)
+	must(t, l.host.SetSysctl("ipv4/ip_forward", "0"))
+	table := open(t, l.host)
+	must(t, l.host.EnsureBridge(link.Bridge{Name: "br-red"}))
+	must(t, table.AddNetwork(Network{Interface: "br-red", Subnets: prefixes("10.1.0.0/16")}))
+	must(t, table.Forward(false))
+	must(t, l.host.EnsureBridge(link.Bridge{Name: "docker0"}))
+	must(t, table.Close())
+	if got, err := l.host.Sysctl("ipv4/ip_forward"); err != nil || got != "1" {
+		t.Errorf("ip_forward is %s, %v: somebody else's bridge needs it", got, err)
+	}
+	must(t, l.host.Remove("docker0"))
+	must(t, l.host.Remove("br-red"))
+	last := open(t, l.host)
+	must(t, last.Close())
+	if got, err := l.host.Sysctl("ipv4/ip_forward"); err != nil || got != "0" {
+		t.Errorf("ip_forward is %s, %v: whoever ends last switches it off", got, err)
+	}
+}
+
+// Docker and host firewalls drop what is forwarded: containers get through, and
+// nothing of ours stays.
+func TestOthers(t *testing.T) {
+	l := newLab(t)
+	must(t, l.host.SetSysctl("ipv4/ip_forward", "1"))
+	iptables := func(args ...string) string {
+		t.Helper()
+		var out []byte
+		err := l.host.Do(func() (err error) {
+			out, err = exec.Command("iptables-nft", args...).CombinedOutput()
+			return err
+		})
+		if err != nil {
+			t.Fatalf("iptables-nft %v: %v\n%s", args, err, out)
+		}
+		return string(out)
+	}
+	iptables("-P", "FORWARD", "DROP")
+	iptables("-N", "DOCKER-USER")
+	iptables("-A", "FORWARD", "-j", "DOCKER-USER")
+	before := iptables("-S")
+	nets := l.network(t, "br-red", 1, false, "r1")
+	killed, err := Open(l.host, "berth-test")
+	must(t, err)
+	must(t, killed.AddNetwork(Network{Interface: "br-red", Subnets: nets, Masquerade: true}))
+	killed.conn.CloseLasting()
+	table := open(t, l.host)
+	for range 2 {
+		must(t, table.AddNetwork(Network{Interface: "br-red", Subnets: nets, Masquerade: true}))
+	}
+	must(t, table.AddNetwork(Network{Interface: "br-blue", Subnets: prefixes("10.2.0.0/16")}))
+	l.check(t, "container", l.containers["r1"], otherAddr+":80", hostAddr)
+	rules := iptables("-S")
+	for _, want := range []string{"-A FORWARD -i br-red", "-A FORWARD -o br-red", "-A FORWARD -i br-blue"} {
+		if strings.Count(rules, want) != 1 {
+			t.Errorf("%q is not there once:\n%s", want, rules)
+		}
+	}
+	must(t, table.RemoveNetwork("br-blue"))
+	if rules := iptables("-S"); strings.Contains(rules, "br-blue") || !strings.Contains(rules, "br-red") {
+		t.Errorf("without br-blue:\n%s", rules)
+	}
+	if said := table.Warnings(); said != nil {
+		t.Errorf("said: %q", said)
+	}
+	nft(t, l.host, "add table inet mine; add chain inet mine strict { type filter hook forward priority 0; policy drop; }")
+	must(t, table.AddNetwork(Network{Interface: "br-red", Subnets: nets, Masquerade: true}))
+	must(t, table.AddNetwork(Network{Interface: "br-red", Subnets: nets, Masquerade: true}))
+	said := table.Warnings()
+	if len(said) != 1 || !strings.Contains(said[0], "nft insert rule inet mine strict iifname br-red accept") {
+		t.Fatalf("said: %q", said)
+	}
+	l.check(t, "container, before the advice", l.containers["r1"], otherAddr+":80", "")
+	_, advice, _ := strings.Cut(said[0], "get out, nft ")
+	nft(t, l.host, strings.ReplaceAll(advice, "; nft ", "; "))
+	l.check(t, "container, after the advice", l.containers["r1"], otherAddr+":80", hostAddr)
+	must(t, table.Close())
+	if after := iptables("-S"); after != before {
+		t.Errorf("the rules of iptables were\n%s\nand are\n%s", before, after)
+	}
+}
+
+// The old iptables are read, not written: the user gets the command.
+func TestLegacy(t *testing.T) {
+	l := newLab(t)
+	must(t, l.host.SetSysctl("ipv4/ip_forward", "1"))
+	must(t, l.host.SetSysctl("ipv6/conf/all/forwarding", "1"))
+	table := open(t, l.host)
+	nets := l.network(t, "br-red", 1, false, "r1")
+	add := func() []string {
+		t.Helper()
+		must(t, table.AddNetwork(Network{Interface: "br-red", Subnets: nets, Masquerade: true}))
+		return table.Warnings()
+	}
+	sh := func(script string) {
+		t.Helper()
+		err := l.host.Do(func() error {
+			out, err := exec.Command("sh", "-c", script).CombinedOutput()
+			if err != nil {
+				t.Logf("%s", out)
+			}
+			return err
+		})
+		if err != nil {
+			t.Skipf("no old iptables here: %v", err)
+		}
+	}
+	if said := add(); said != nil {
+		t.Errorf("without any: %q", said)
+	}
+	sh("iptables-legacy -N MINE; iptables-legacy -A FORWARD -s 192.0.2.77 -j MINE; ip6tables-legacy -L")
+	if said := add(); said != nil {
+		t.Errorf("with the policy accept: %q", said)
+	}
+	sh("iptables-legacy -P FORWARD DROP; ip6tables-legacy -P FORWARD DROP")
+	said := add()
+	if len(said) != 2 || !strings.Contains(said[0], "iptables-legacy -I FORWARD -i br-red -j ACCEPT") || !strings.Contains(said[1], "ip6tables-legacy -I FORWARD -o br-red -j ACCEPT") {
+		t.Fatalf("with the policy drop: %q", said)
+	}
+	l.check(t, "before the advice", l.containers["r1"], otherAddr+":80", "")
+	for _, line := range said {
+		_, advice, _ := strings.Cut(line, "get out, ")
+		sh(advice)
+	}
+	l.check(t, "after the advice", l.containers["r1"], otherAddr+":80", hostAddr)
+	l.check(t, "after the advice", l.containers["r1"], "["+otherAddr6+"]:80", hostAddr6)
+}
+
 func ruleset(t *testing.T, s *link.Space) string { return nft(t, s, "list", "ruleset") }
 
 func nft(t *testing.T, s *link.Space, args ...string) string {

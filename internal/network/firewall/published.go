@@ -203,3 +203,5 @@ func (t *Table) forgetFlows(r Rule) error {
 
 // host32 is a number as the machine has it.
 func host32(n uint32) []byte { return binary.NativeEndian.AppendUint32(nil, n) }
+
+func isIPv6(p netip.Prefix) bool { return p.Addr().Is6() }

@@ -1,6 +1,7 @@
 package firewall
 
 import (
+	"bytes"
 	"net/netip"
 	"slices"
 
@@ -68,7 +69,10 @@ func (t *Table) write() error {
 			t.sourceRules(n, p)
 		}
 	}
-	return t.flush()
+	if err := t.flush(); err != nil {
+		return err
+	}
+	return t.joinOthers()
 }
 
 // sourceRules are about the address that packets of a subnet have when they
@@ -94,13 +98,20 @@ func iif(name string) []expr.Any { return ifname(expr.MetaKeyIIFNAME, name) }
 func oif(name string) []expr.Any { return ifname(expr.MetaKeyOIFNAME, name) }
 
 func ifname(key expr.MetaKey, name string) []expr.Any {
-	b := make([]byte, unix.IFNAMSIZ)
-	copy(b, name)
 	return []expr.Any{
 		&expr.Meta{Key: key, Register: reg1},
-		&expr.Cmp{Op: expr.CmpOpEq, Register: reg1, Data: b},
+		&expr.Cmp{Op: expr.CmpOpEq, Register: reg1, Data: ifnameKey(name)},
 	}
 }
+
+// ifnameKey is a name as the kernel has it, and ifnameOf the other way round.
+func ifnameKey(name string) []byte {
+	b := make([]byte, unix.IFNAMSIZ)
+	copy(b, name)
+	return b
+}
+
+func ifnameOf(key []byte) string { return string(bytes.TrimRight(key, "\x00")) }
 
 func family(f byte) []expr.Any {
 	return []expr.Any{

@@ -26,6 +26,9 @@ type Table struct {
 	ports           map[key]*nftables.Set // the maps of published ports
 	networks        []Network
 	track           *netlink.Handle // of connections; nil until needed
+
+	said   []string        // warnings that nobody has asked for yet
+	warned map[string]bool // the chains and bridges that a warning was about
 }
 
 // Network is what the rules have to know of a network.
@@ -51,24 +54,31 @@ func Open(s *link.Space, name string) (*Table, error) {
 		return nil, explain(err)
 	}
 	t.chains()
-	if err := t.flush(); err != nil {
+	err = t.flush()
+	if err == nil {
+		err = t.leaveOthers() // those of a holder that was killed
+	}
+	if err != nil {
 		t.conn.CloseLasting()
 		return nil, explain(err)
 	}
 	return t, nil
 }
 
-// Close takes the rules back.
+// Close takes the rules back. Forwarding that was switched on for containers is
+// switched off again, if nothing else has come to need it; so the bridges are
+// removed before.
 func (t *Table) Close() error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
+	others, back := t.leaveOthers(), t.stopForwarding()
 	t.conn.DelTable(t.table)
 	err := t.flush()
 	t.conn.CloseLasting()
 	if t.track != nil {
 		t.track.Close()
 	}
-	return err
+	return errors.Join(others, back, err)
 }
 
 // AddNetwork adds the rules of a network, or changes them.
@@ -91,7 +101,7 @@ func (t *Table) RemoveNetwork(iface string) error {
 	t.mu.Lock()
 	defer t.mu.Unlock()
 	t.forget(iface)
-	if err := t.write(); err != nil {
+	if err := errors.Join(t.write(), t.leaveOthers(iface)); err != nil {
 		return fmt.Errorf("rules of bridge %s: %w", iface, err)
 	}
 	return nil
