@@ -94,7 +94,7 @@ var rooms = map[string][]string{
 		"internal/roster", "internal/filter", "internal/journal", "internal/host", "internal/state", "internal/errdef",
 	},
 
-	"internal/roster": {"internal/errdef", "internal/health", "internal/shim", "internal/filter", "internal/state"}, // shim: the status it writes
+	"internal/roster": {"internal/errdef", "internal/health", "internal/shim", "internal/filter", "internal/network", "internal/state"}, // shim: the status it writes; network: which ports it got
 
 	"internal/doctor": { // looks at what every mechanism below stands on
 		"internal/roster", "internal/cgroup", "internal/logind", "internal/disk", "internal/lsm", "internal/userns", "internal/config", "internal/host", "internal/state", "internal/sys",

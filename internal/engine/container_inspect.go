@@ -7,9 +7,9 @@ import (
 	"time"
 
 	"github.com/moby/moby/api/types/container"
-	"github.com/moby/moby/api/types/network"
 	"github.com/moby/moby/api/types/storage"
 
+	"berth/internal/roster"
 	"berth/internal/shim"
 )
 
@@ -40,28 +40,11 @@ func (e *Engine) ContainerInspect(ctx context.Context, ref string) (container.In
 		out.Mounts = []container.MountPoint{}
 	}
 	out.AppArmorProfile, out.ProcessLabel, out.MountLabel = e.protection(r)
-	out.NetworkSettings = &container.NetworkSettings{Ports: network.PortMap{}, Networks: e.Networks().Places(r, lives(st))}
-	if r.HostConfig.NetworkMode != "host" {
-		for p := range r.Config.ExposedPorts {
-			out.NetworkSettings.Ports[p] = nil
-		}
-		if lives(st) {
-			for p, b := range r.HostConfig.PortBindings {
-				out.NetworkSettings.Ports[p] = publishedPorts(p, b)
-			}
-		}
+	out.NetworkSettings = &container.NetworkSettings{
+		Ports:    roster.PortMap(roster.Entry{Record: r, Status: st}, e.roster.NetworkSettings(id, st)),
+		Networks: e.Networks().Places(r, lives(st)),
 	}
 	return out, nil
-}
-
-// publishedPorts tells where a port can be reached: on the host's own port of that
-// number.
-func publishedPorts(p network.Port, asked []network.PortBinding) []network.PortBinding {
-	out := slices.Clone(asked)
-	for i := range out {
-		out[i].HostPort = p.Port()
-	}
-	return out
 }
 
 func stateOf(st shim.Status) *container.State {

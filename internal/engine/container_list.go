@@ -48,7 +48,7 @@ func (e *Engine) summary(en roster.Entry, size bool) container.Summary {
 		ID: en.ID, Names: []string{"/" + en.Name}, Image: en.Image, ImageID: en.ImageID,
 		Command: roster.CommandText(slices.Concat(en.Config.Entrypoint, en.Config.Cmd)), Created: en.Created.Unix(), Labels: en.Config.Labels,
 		State: container.ContainerState(en.Status.Phase), Status: roster.StatusText(en.Status),
-		Health: healthSummary(en.Status), Mounts: en.Mounts, Ports: roster.Ports(en),
+		Health: healthSummary(en.Status), Mounts: en.Mounts, Ports: roster.Ports(en, e.roster.NetworkSettings(en.ID, en.Status)),
 	}
 	s.HostConfig.NetworkMode = string(en.HostConfig.NetworkMode)
 	s.NetworkSettings = &container.NetworkSettingsSummary{Networks: roster.Networks(en.Record)}

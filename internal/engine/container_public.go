@@ -10,7 +10,9 @@ import (
 
 	"berth/internal/host"
 	"berth/internal/listeners"
+	"berth/internal/network"
 	"berth/internal/published"
+	"berth/internal/roster"
 )
 
 // Public is what everybody on the machine may know of a container that runs.
@@ -44,15 +46,18 @@ func (e *Engine) AllUsers() []Public {
 	return out
 }
 
-// public is what a container shows to others; nil: nothing.
-func (e *Engine) public(r *record) *published.Entry {
+// public is what a container shows to others, got being what it has of its
+// networks; nil: nothing.
+func (e *Engine) public(r *record, got *network.Settings) *published.Entry {
 	if e.config.Private {
 		return nil
 	}
 	p := &published.Entry{V: 1, ID: r.ID, Name: r.Name, Image: r.Image}
-	if r.HostConfig.NetworkMode == "default" {
-		for port := range r.HostConfig.PortBindings {
-			p.Ports = append(p.Ports, published.Port{Proto: string(port.Proto()), Public: port.Num(), Inside: port.Num()})
+	for _, port := range roster.HostPorts(r, got) {
+		to := published.Port{Proto: port.Proto, Public: port.HostPort, Inside: port.Inside}
+		// The same port of several addresses is one to others.
+		if len(p.Ports) < published.MaxPorts && !slices.Contains(p.Ports, to) {
+			p.Ports = append(p.Ports, to)
 		}
 	}
 	return p

@@ -269,7 +269,7 @@ func (e *Engine) shimPlan(r *record, prog *nsinit.Program, b *bundle, opt StartO
 		Restart:    *restartPolicy(r.HostConfig),
 		AutoRemove: r.HostConfig.AutoRemove, StopSignal: stopSignal(r), Cgroup: b.Group, Log: log,
 		Attach: opt.Attach, Stdin: opt.Stdin, Attributes: eventAttributes(r), Other: b.Other, SharedPids: r.HostConfig.PidMode.IsHost() || r.HostConfig.PidMode.IsContainer(),
-		Public: e.public(r),
+		Public: e.public(r, nil),
 	}
 	if p.AutoRemove {
 		p.Volumes = r.Anonymous

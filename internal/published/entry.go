@@ -39,18 +39,20 @@ type Listed struct {
 	UID int `json:"-"`
 }
 
+// MaxPorts is how many ports an entry may have; one with more is not shown.
+const MaxPorts = 64
+
 // Bounds of what is read of anybody's.
 const (
 	maxFile    = 16 << 10 // bytes
 	maxText    = 256      // bytes of a name
-	maxPorts   = 64
-	maxEntries = 4096 // of one account
-	maxFolders = 16   // of one account in a place
+	maxEntries = 4096     // of one account
+	maxFolders = 16       // of one account in a place
 )
 
 // clean makes an entry fit to be shown, or reports that it makes no sense.
 func (e *Entry) clean() bool {
-	if e.V != 1 || len(e.ID) != 64 || strings.Trim(e.ID, "0123456789abcdef") != "" || len(e.Ports) > maxPorts {
+	if e.V != 1 || len(e.ID) != 64 || strings.Trim(e.ID, "0123456789abcdef") != "" || len(e.Ports) > MaxPorts {
 		return false
 	}
 	for _, text := range []*string{&e.Name, &e.Image, &e.GPUs} {

@@ -180,7 +180,7 @@ func TestClean(t *testing.T) {
 		{"no name", func(e *Entry) { e.Name = "" }, false, ""},
 		{"version", func(e *Entry) { e.V = 2 }, false, ""},
 		{"id", func(e *Entry) { e.ID = "../" + e.ID[3:] }, false, ""},
-		{"many ports", func(e *Entry) { e.Ports = make([]Port, maxPorts+1) }, false, ""},
+		{"many ports", func(e *Entry) { e.Ports = make([]Port, MaxPorts+1) }, false, ""},
 		{"port", func(e *Entry) { e.Ports[0].Proto = "\x1b" }, false, ""},
 		{"year", func(e *Entry) { e.Since = time.Date(20000, 1, 1, 0, 0, 0, 0, time.UTC) }, false, ""},
 	} {

@@ -108,6 +108,9 @@ func mergePorts(c *container.Config, exposed map[string]struct{}) {
 // not. Without --network a container uses the host's network, where a published
 // port that keeps its number works by nature and one that changes cannot.
 func SettleNetwork(cfg *container.Config, hc *container.HostConfig) ([]string, error) {
+	if _, err := AskedPorts(cfg, hc); err != nil {
+		return nil, err
+	}
 	mode := string(hc.NetworkMode)
 	switch {
 	case mode == "host":

@@ -113,7 +113,7 @@ func useFilter(key, v string, image Ancestor) (func(Entry) bool, error) {
 	case "network":
 		return func(en Entry) bool { return isIn(en.Record, v) }, nil
 	case "publish", "expose":
-		return func(en Entry) bool { return hasPort(en, key == "publish", v) }, nil
+		return portTest(key, v)
 	case "isolation", "is-task":
 		return func(Entry) bool { return true }, nil
 	}
@@ -149,24 +149,6 @@ func (s *Set) ageFilter(key, v string, entries []Entry) (func(Entry) bool, error
 		}
 	}
 	return nil, NoContainer(v)
-}
-
-func hasPort(en Entry, published bool, v string) bool {
-	want, _, _ := strings.Cut(v, "/")
-	if published {
-		for p := range en.HostConfig.PortBindings {
-			if strconv.Itoa(int(p.Num())) == want {
-				return true
-			}
-		}
-		return false
-	}
-	for p := range en.Config.ExposedPorts {
-		if strconv.Itoa(int(p.Num())) == want {
-			return true
-		}
-	}
-	return false
 }
 
 // Until reads a time, or a span back from now.

@@ -2,13 +2,11 @@ package roster
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 	"strings"
 	"time"
 
 	units "github.com/docker/go-units"
-	"github.com/moby/moby/api/types/container"
 	"github.com/moby/moby/api/types/network"
 
 	"berth/internal/health"
@@ -49,31 +47,6 @@ func StatusText(st shim.Status) string {
 		return fmt.Sprintf("Exited (%d) %s", st.ExitCode, ago(st.FinishedAt))
 	}
 	return "Created"
-}
-
-// Ports are the PORTS of `ps`.
-func Ports(en Entry) []container.PortSummary {
-	var out []container.PortSummary
-	if en.HostConfig.NetworkMode == "host" {
-		return nil
-	}
-	seen := map[network.Port]bool{}
-	for p, bindings := range en.HostConfig.PortBindings {
-		if !Active(en.Status) {
-			continue
-		}
-		seen[p] = true
-		for range bindings {
-			out = append(out, container.PortSummary{IP: netip.IPv4Unspecified(), PrivatePort: p.Num(), PublicPort: p.Num(), Type: string(p.Proto())})
-		}
-	}
-	for p := range en.Config.ExposedPorts {
-		if Active(en.Status) && !seen[p] {
-			out = append(out, container.PortSummary{PrivatePort: p.Num(), Type: string(p.Proto())})
-		}
-	}
-	slices.SortFunc(out, func(a, b container.PortSummary) int { return int(a.PrivatePort) - int(b.PrivatePort) })
-	return out
 }
 
 // Networks are the networks that a container asks to be in, by their names.

@@ -165,6 +165,7 @@ func (c *Container) buildNetwork(r *Request) error {
 	if r.Config.ExposedPorts, hc.PortBindings, err = ports(c.publish.values, c.expose.values); err != nil {
 		return err
 	}
+	hc.PublishAllPorts = c.publishAll
 	r.Warnings = openWide(hc)
 	for _, s := range c.dns.values {
 		a, err := netip.ParseAddr(s)

@@ -38,6 +38,7 @@ type Container struct {
 	ip, ip6, mac                string
 	linkLocal                   list
 	publish, expose             list
+	publishAll                  bool
 	dns, dnsSearch, dnsOptions  list
 	extraHosts                  list
 
@@ -153,7 +154,8 @@ func (c *Container) networkFlags() {
 	f.StringVar(&c.ip, "ip", "", "IPv4 address (e.g., 172.30.100.104)")
 	f.StringVar(&c.ip6, "ip6", "", "IPv6 address (e.g., 2001:db8::33)")
 	f.StringVar(&c.mac, "mac-address", "", "Container MAC address (e.g., 92:d0:c6:0a:29:33)")
-	f.VarP(&c.publish, "publish", "p", "Publish a container's port(s) to the host; without --network a port keeps its number")
+	f.VarP(&c.publish, "publish", "p", "Publish a container's port(s) to the host")
+	f.BoolVarP(&c.publishAll, "publish-all", "P", false, "Publish all exposed ports to random ports")
 	f.Var(&c.expose, "expose", "Expose a port or a range of ports")
 	f.Var(&c.dns, "dns", "Set custom DNS servers")
 	f.Var(&c.dnsSearch, "dns-search", "Set custom DNS search domains")

@@ -41,7 +41,6 @@ func TestOwnErrors(t *testing.T) {
 		"--restart|foo|b":             `invalid restart policy: unknown policy 'foo'; use one of 'no', 'always', 'on-failure', or 'unless-stopped'`,
 		"--restart|always:3|b":        `invalid restart policy: maximum retry count can only be used with 'on-failure'`,
 		"--gpus|all|b":                `--gpus is not supported yet by this berth`,
-		"-P|b":                        `--publish-all is not supported yet by this berth`,
 		"--isolation|hyperv|b":        `--isolation is not supported yet by this berth`,
 		"--runtime|nvidia|b":          `--runtime nvidia is not supported yet by this berth`,
 		"--device|nvidia.com/gpu=0|b": `--device nvidia.com/gpu=0 (a CDI device) is not supported yet by this berth`,
@@ -60,7 +59,7 @@ func TestOwnErrors(t *testing.T) {
 
 // TestHarmless accepts options that ask for nothing berth lacks.
 func TestHarmless(t *testing.T) {
-	line := "--isolation|default|--publish-all=false|--volume-driver|local|--kernel-memory|0|--cpu-count|0|" +
+	line := "--isolation|default|--volume-driver|local|--kernel-memory|0|--cpu-count|0|" +
 		"--disable-content-trust=false|--use-api-socket=false|--runtime|runc|b"
 	if _, err := build(strings.Split(line, "|")); err != nil {
 		t.Error(err)

@@ -1,9 +1,9 @@
 package opts
 
 import (
-	"encoding/csv"
 	"errors"
 	"fmt"
+	"net"
 	"net/netip"
 	"strconv"
 	"strings"
@@ -35,17 +35,17 @@ func ports(publish, expose []string) (network.PortSet, network.PortMap, error) {
 	return set, bindings, nil
 }
 
-// shortPort turns target=80,published=8080,protocol=tcp into 8080:80/tcp.
+// shortPort turns target=80,published=8080,protocol=tcp into 8080:80/tcp. Unlike
+// Docker it takes no key that means nothing: it is one misspelt.
 func shortPort(s string) (string, error) {
-	fields, err := csv.NewReader(strings.NewReader(s)).Read()
-	if err != nil {
-		return "", err
-	}
 	var target, published string
 	proto := "tcp"
-	for _, f := range fields {
-		key, value, _ := strings.Cut(f, "=")
-		switch strings.ToLower(key) {
+	for f := range strings.SplitSeq(s, ",") {
+		key, value, ok := strings.Cut(f, "=")
+		if !ok || key == "" {
+			return "", fmt.Errorf("invalid publish opts format (should be name=value but got '%s')", f)
+		}
+		switch key {
 		case "target":
 			target = value
 		case "published":
@@ -65,9 +65,6 @@ func shortPort(s string) (string, error) {
 func publishPort(set network.PortSet, bindings network.PortMap, s string) error {
 	ip, host, ctr := splitPort(s)
 	ctr, proto, _ := strings.Cut(ctr, "/")
-	if ctr == "" {
-		return fmt.Errorf("no port specified: %s<empty>", s)
-	}
 	if proto = strings.ToLower(proto); proto == "" {
 		proto = "tcp"
 	}
@@ -77,6 +74,9 @@ func publishPort(set network.PortSet, bindings network.PortMap, s string) error 
 	addr, err := parseHostIP(ip)
 	if err != nil {
 		return err
+	}
+	if ctr == "" {
+		return fmt.Errorf("no port specified: %s<empty>", s)
 	}
 	first, last, err := portRange(ctr)
 	if err != nil {
@@ -123,12 +123,16 @@ func parseHostIP(s string) (netip.Addr, error) {
 		return netip.Addr{}, nil
 	}
 	bare := s
-	if strings.HasPrefix(s, "[") && strings.HasSuffix(s, "]") {
-		bare = s[1 : len(s)-1]
+	if strings.HasPrefix(s, "[") {
+		host, _, err := net.SplitHostPort(s + ":")
+		if err != nil {
+			return netip.Addr{}, fmt.Errorf("invalid IP address %s: %w", s, err)
+		}
+		bare = host
 	}
 	addr, err := netip.ParseAddr(bare)
-	if err != nil {
-		return addr, fmt.Errorf("invalid IP address: %s", s)
+	if err != nil || addr.Zone() != "" {
+		return netip.Addr{}, fmt.Errorf("invalid IP address: %s", bare)
 	}
 	return addr, nil
 }

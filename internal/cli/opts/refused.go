@@ -20,7 +20,6 @@ func refusals() []refusal {
 		{"gpus", "", "gpu-request", "GPU devices to add to the container ('all' to pass all GPUs)", nil},
 		{"isolation", "", "string", "Container isolation technology", []string{"", "default"}},
 		{"kernel-memory", "", "bytes", "Kernel memory limit", zero},
-		{"publish-all", "P", "bool", "Publish all exposed ports to random ports", []string{"false"}},
 		{"storage-opt", "", "list", "Storage driver options for the container", nil},
 		{"use-api-socket", "", "bool", "Bind mount Docker API socket and required auth", []string{"false"}},
 		{"volume-driver", "", "string", "Optional volume driver for the container", []string{"", "local"}},

@@ -84,7 +84,7 @@ func (h *Host) takenError(owner string, asked network.Port, at netip.AddrPort) e
 		}
 		return e
 	}
-	if l, ok := listeners.Find(list, asked.Proto, at.Addr(), at.Port()); ok {
+	if l, ok := listeners.Find(list, asked.Proto, at.Addr(), at.Port()); ok && h.Account != nil {
 		e.By = h.Account(l)
 	}
 	return e

@@ -19,7 +19,7 @@ import (
 // the network namespace of the process.
 type Host struct {
 	// Account names the account or the container that has a listener which is
-	// not ours, for people.
+	// not ours, for people. Nil: nobody is named.
 	Account func(listeners.Listener) string
 	// Kernel says that the kernel itself carries what this package cannot, which
 	// is SCTP.
