@@ -15,7 +15,7 @@ PRELUDE := -E berth/internal/prelude.entry
 OCI     := /var/lib/berth/bin/berth-oci-
 
 build:
-	for p in berth-shim berth-remote; do \
+	for p in berth-shim berth-remote berth-net; do \
 		$(GO) build -trimpath -buildvcs=false -ldflags "-s -w" -o internal/stage/$$p ./cmd/$$p && \
 		sha256sum internal/stage/$$p | cut -c1-16 > internal/stage/$$p.sum || exit 1; done
 	$(GO) build -trimpath -buildvcs=false -ldflags "$(LDFLAGS) $(PRELUDE)" -o internal/stage/berth-oci ./cmd/berth-oci

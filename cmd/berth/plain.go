@@ -5,6 +5,7 @@ package main
 import (
 	"os"
 
+	"berth/internal/network/holder"
 	"berth/internal/remote"
 	"berth/internal/remote/serve"
 	"berth/internal/shim"
@@ -18,6 +19,8 @@ func stageOf(arg0 string) (run func() int, ok bool) {
 		return shim.Main, true
 	case remote.Arg0:
 		return func() int { return serve.Main(os.Stdin, os.Stdout) }, true
+	case holder.Arg0:
+		return holder.Main, true
 	}
 	return nil, false
 }

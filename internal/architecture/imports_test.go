@@ -13,7 +13,7 @@ import (
 // or along an arrow of its row.
 var rooms = map[string][]string{
 	// faces
-	"cmd/berth":        {"internal/cli", "internal/oci", "internal/version", "internal/hello", "internal/transfer", "internal/inside", "internal/prelude", "internal/stage", "internal/shim", "internal/remote", "internal/remote/serve"}, // the last three without embedded stages
+	"cmd/berth":        {"internal/cli", "internal/oci", "internal/version", "internal/hello", "internal/transfer", "internal/inside", "internal/prelude", "internal/stage", "internal/shim", "internal/remote", "internal/remote/serve", "internal/network/holder"}, // the last four without embedded stages
 	"cmd/berth-shim":   {"internal/shim"},
 	"cmd/berth-remote": {"internal/remote/serve"},
 	"cmd/berth-oci":    {"internal/oci", "internal/prelude", "internal/version"},
@@ -101,8 +101,8 @@ var rooms = map[string][]string{
 	},
 
 	// processes
-	"internal/shim":    {"internal/network", "internal/network/wire", "internal/nsinit", "internal/foreign", "internal/cgroup", "internal/health", "internal/journal", "internal/logs", "internal/published", "internal/state", "internal/sys"}, // published: what others may know
-	"internal/foreign": {"internal/nsinit", "internal/sys"},                                                                                                                                                                                     // another runtime is entered by a program of ours
+	"internal/shim":    {"internal/network", "internal/network/wire", "internal/network/spawn", "internal/nsinit", "internal/foreign", "internal/cgroup", "internal/health", "internal/journal", "internal/logs", "internal/published", "internal/state", "internal/sys"}, // published: what others may know
+	"internal/foreign": {"internal/nsinit", "internal/sys"},                                                                                                                                                                                                               // another runtime is entered by a program of ours
 	"internal/runtime": {"internal/nsinit", "internal/sys"},
 	"internal/nsinit":  {"internal/sys"},
 
@@ -147,8 +147,9 @@ var rooms = map[string][]string{
 
 	// networks: only the holder's program links what does the work
 	"internal/network":          {},
-	"internal/network/wire":     {"internal/network"},
-	"internal/network/client":   {"internal/network", "internal/network/wire", "internal/userns", "internal/nsinit", "internal/host", "internal/stage", "internal/state", "internal/errdef", "internal/sys"},
+	"internal/network/wire":     {"internal/network", "internal/state", "internal/errdef"}, // how a holder is found, and errors on their way
+	"internal/network/spawn":    {"internal/nsinit"},                                       // commands and shims start the holder
+	"internal/network/client":   {"internal/network", "internal/network/wire", "internal/network/spawn", "internal/userns", "internal/nsinit", "internal/host", "internal/stage", "internal/state", "internal/errdef", "internal/sys"},
 	"internal/network/ipam":     {"internal/network", "internal/errdef"},
 	"internal/network/link":     {"internal/network", "internal/sys"},
 	"internal/network/firewall": {"internal/network", "internal/network/link", "internal/sys"},
@@ -200,6 +201,10 @@ var guests = map[string]guest{
 			"internal/layer",
 			"internal/logs",
 			"internal/lsm",
+			"internal/network/holder",
+			"internal/network/spawn",
+			"internal/network/wire",
+			"internal/network/names",
 			"internal/network/firewall",
 			"internal/network/link",
 			"internal/network/ports",
@@ -230,11 +235,15 @@ var guests = map[string]guest{
 	},
 	"github.com/google/nftables": {
 		"the kernel's messages about packet filters, so that no nft or iptables is needed",
-		[]string{"internal/network/firewall"},
+		[]string{"internal/network/firewall", "internal/network/names"},
 	},
 	"github.com/mdlayher/netlink": {
 		"the socket below nftables, on which a table is made that goes with it",
 		[]string{"internal/network/firewall"},
+	},
+	"golang.org/x/net": {
+		"messages of DNS (dnsmessage, which the standard library has, too, but keeps to itself)",
+		[]string{"internal/network/names"},
 	},
 	"golang.org/x/term": {
 		"raw mode and the size of the caller's terminal",
@@ -285,7 +294,7 @@ var guests = map[string]guest{
 // shimStage is what runs beside and inside every container. It must start in
 // milliseconds and be readable in one evening, so only the standard library
 // and x/sys come along.
-var shimStage = []string{"internal/shim", "internal/nsinit", "internal/state", "internal/sys", "internal/cgroup", "internal/logs", "internal/journal", "internal/health", "internal/foreign", "internal/published"}
+var shimStage = []string{"internal/shim", "internal/nsinit", "internal/state", "internal/sys", "internal/cgroup", "internal/logs", "internal/journal", "internal/health", "internal/foreign", "internal/published", "internal/network", "internal/network/wire", "internal/network/spawn", "internal/errdef"}
 
 type pkg struct {
 	ImportPath string

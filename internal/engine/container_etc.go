@@ -9,6 +9,7 @@ import (
 
 	"berth/internal/logs"
 	"berth/internal/logs/logopt"
+	"berth/internal/network"
 	"berth/internal/spec"
 	"berth/internal/state"
 )
@@ -16,7 +17,7 @@ import (
 // etcFiles writes /etc/hosts, /etc/resolv.conf and /etc/hostname of a container
 // anew at every start. A container that shares another's network shares its
 // files as well.
-func (e *Engine) etcFiles(r *record) (spec.Files, error) {
+func (e *Engine) etcFiles(r *record, _ *network.Settings) (spec.Files, error) {
 	id := r.ID
 	if other, ok := strings.CutPrefix(string(r.HostConfig.NetworkMode), "container:"); ok {
 		id = other

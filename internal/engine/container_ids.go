@@ -11,6 +11,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/internal/host"
+	"berth/internal/network/client"
 	"berth/internal/nsinit"
 	"berth/internal/roster"
 	"berth/internal/spec"
@@ -82,6 +83,9 @@ type idSpace struct {
 	outer  userns.Map
 	inner  userns.Map
 	joined int // the first process of the container whose namespace it is
+	// lease is what the container has of networks: their holder, if it has a user
+	// namespace, is to have power over the container's.
+	lease *client.Lease
 }
 
 // idSpace says which ids a container gets that is about to start.
@@ -138,9 +142,12 @@ func (s idSpace) open() (wait func() ([]*os.File, error)) {
 func (s idSpace) make() ([]*os.File, error) {
 	var outer *os.File
 	var err error
-	if s.joined != 0 {
+	switch {
+	case s.joined != 0:
 		outer, err = ownerOf(s.joined)
-	} else {
+	case s.lease != nil && s.lease.User != nil:
+		outer, err = duplicate(s.lease.User)
+	default:
 		outer, err = userns.Open(s.outer)
 	}
 	if err != nil || len(s.inner.UIDs) == 0 {

@@ -16,6 +16,7 @@ import (
 	"berth/internal/host"
 	"berth/internal/layer"
 	"berth/internal/logind"
+	"berth/internal/network/client"
 	"berth/internal/resources"
 	"berth/internal/spec"
 	"berth/internal/state"
@@ -24,7 +25,8 @@ import (
 // specInput is what a specification is built from, with what must be closed.
 type specInput struct {
 	spec.Input
-	view *layer.View
+	view  *layer.View
+	lease *client.Lease // nil without networks
 }
 
 func (in *specInput) close() {
@@ -50,8 +52,8 @@ func (in *specInput) groupDirs(g *cgroup.Group) {
 }
 
 // specInput gathers the facts for a container that is about to start.
-func (e *Engine) specInput(r *record) (*specInput, error) {
-	in := &specInput{Input: spec.Input{
+func (e *Engine) specInput(r *record, lease *client.Lease) (*specInput, error) {
+	in := &specInput{lease: lease, Input: spec.Input{
 		ID: r.ID, Name: r.Name, Config: r.Config, HostConfig: e.settledHost(r),
 		Rootfs: e.containerDir(r.ID, rootfsDir), Host: e.specHost(), Mounts: e.specMounts(r),
 	}}
@@ -62,7 +64,7 @@ func (e *Engine) specInput(r *record) (*specInput, error) {
 	if in.Join, err = e.joins(in.HostConfig); err != nil {
 		return nil, err
 	}
-	if in.Files, err = e.etcFiles(r); err != nil {
+	if in.Files, err = e.etcFiles(r, lease.Got()); err != nil {
 		return nil, err
 	}
 	if id, ok := strings.CutPrefix(string(in.HostConfig.IpcMode), "container:"); ok {

@@ -17,6 +17,7 @@ import (
 	"golang.org/x/sys/unix"
 
 	"berth/internal/foreign"
+	"berth/internal/network/client"
 	"berth/internal/nsinit"
 	crt "berth/internal/runtime"
 	"berth/internal/shim"
@@ -129,7 +130,12 @@ func (e *Engine) launch(ctx context.Context, r *record, opt StartOptions, sh **s
 	if err := e.portsFree(r); err != nil {
 		return err
 	}
-	plan, b, err := e.plan(r, opt, (*sh).Pid)
+	lease, err := e.joinNetworks(ctx, r, opt)
+	if err != nil {
+		return err
+	}
+	defer lease.Close()
+	plan, b, err := e.plan(r, opt, lease, (*sh).Pid)
 	if err != nil {
 		return err
 	}
@@ -141,7 +147,7 @@ func (e *Engine) launch(ctx context.Context, r *record, opt StartOptions, sh **s
 		why := unix.Errno(f.Errno).Error()
 		if *sh, err = e.withoutOverlay(ctx, r); err == nil {
 			opt.warn([]string{e.copyNote("the kernel refuses overlay here (" + why + ")")})
-			if plan, b, err = e.plan(r, opt, (*sh).Pid); err == nil {
+			if plan, b, err = e.plan(r, opt, lease, (*sh).Pid); err == nil {
 				_, err = (*sh).Launch(plan)
 				closeFiles(plan.UserNS)
 			}
@@ -166,8 +172,8 @@ func (b *bundle) args() []string {
 // plan turns a record into what the shim carries out, and writes the files
 // that are bound into the container. The user namespace is made meanwhile. What
 // was made for a plan that fails is given back.
-func (e *Engine) plan(r *record, opt StartOptions, shimPid int) (*shim.Plan, *bundle, error) {
-	in, err := e.specInput(r)
+func (e *Engine) plan(r *record, opt StartOptions, lease *client.Lease, shimPid int) (*shim.Plan, *bundle, error) {
+	in, err := e.specInput(r, lease)
 	if err != nil {
 		return nil, nil, err
 	}
@@ -177,6 +183,7 @@ func (e *Engine) plan(r *record, opt StartOptions, shimPid int) (*shim.Plan, *bu
 		return nil, nil, err
 	}
 	in.Host.IDs = space.ids
+	space.lease = lease
 	wait := space.open()
 	p, b, err := e.planIn(r, in, opt, shimPid)
 	files, werr := wait()
@@ -191,6 +198,7 @@ func (e *Engine) plan(r *record, opt StartOptions, shimPid int) (*shim.Plan, *bu
 		return nil, nil, err
 	}
 	p.UserNS = files
+	e.lend(p, lease)
 	return p, b, nil
 }
 
@@ -249,7 +257,7 @@ func (e *Engine) compile(r *record, in *specInput, b *bundle) (*nsinit.Program, 
 		return nil, err
 	}
 	init := r.HostConfig.Init != nil && *r.HostConfig.Init
-	return crt.Compile(crt.Config{
+	c := crt.Config{
 		Spec: b.spec, Root: root, Cgroups: b.Group.Dirs, Filters: filters, OwnerUser: true, Stdin: r.Config.OpenStdin,
 		Init: init && b.Namespaces&unix.CLONE_NEWPID != 0 && in.Join["pid"] == "",
 		IsDir: func(p string) bool {
@@ -258,7 +266,9 @@ func (e *Engine) compile(r *record, in *specInput, b *bundle) (*nsinit.Program, 
 		},
 		Node:   func(d specs.LinuxDevice) string { return in.node(d.Path) },
 		UserNS: b.IDs.Some(), InnerNS: b.IDs.Nested(), KeepGroups: in.Host.KeepGroups(b.spec.Process),
-	})
+	}
+	inNetworks(&c, in.lease)
+	return crt.Compile(c)
 }
 
 func (e *Engine) shimPlan(r *record, prog *nsinit.Program, b *bundle, opt StartOptions) (*shim.Plan, error) {

@@ -132,6 +132,10 @@ func seldom(m *image, status uintptr, op int, a, b uintptr) syscall.Errno {
 		return await(m, status, op)
 	case kindInside:
 		return inside(a)
+	case kindLend:
+		return lend(m, op, a, b)
+	case kindHear:
+		return hear(m, op, a)
 	}
 	return jump(m, status, op, a, b)
 }

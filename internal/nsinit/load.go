@@ -33,6 +33,8 @@ const (
 	kindWait
 	kindInside
 	kindTrampoline
+	kindLend
+	kindHear
 )
 
 // image is a loaded program. All memory that instructions point to is held by
@@ -143,6 +145,10 @@ func pseudo(call string) uint8 {
 		return kindInside
 	case CallTrampoline:
 		return kindTrampoline
+	case CallLend:
+		return kindLend
+	case CallHear:
+		return kindHear
 	}
 	return kindSyscall
 }

@@ -61,6 +61,14 @@ const (
 	// signal, which does not tell of a parent that is dead already, and
 	// CallClose, since our copy of the shim's end would feign life.
 	CallAlive = "alive"
+	// CallLend sends the descriptor in register Args[0] over the socket in
+	// Args[1], with a message: Args[2], of Args[3] bytes.
+	CallLend = "lend"
+	// CallHear waits for a message at the socket in register Args[0] and takes
+	// it, if it is Args[1], of Args[2] bytes. Another message stays, for whoever
+	// has made the process to read, and the program fails with EREMOTEIO. Args[3]
+	// is memory for one byte more.
+	CallHear = "hear"
 	// CallFail ends the program with errno Args[0].
 	CallFail = "fail"
 )
@@ -88,6 +96,8 @@ const (
 	RegPidfd      // of a process whose namespaces are joined
 	RegListen     // a listening socket, for CallWait
 	RegTrampoline // the program that CallTrampoline executes
+	RegHolderNS   // the user namespace in which a starting container's own is made
+	RegLease      // a socket to whoever makes the container's network
 	RegFree       // the first that a compiler may use
 )
 

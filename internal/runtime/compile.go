@@ -25,11 +25,22 @@ type Config struct {
 	// more ids than one; InnerNS that RegInnerNS has one inside of it, for the
 	// program alone. KeepGroups leaves the program the groups of its maker.
 	UserNS, InnerNS, KeepGroups bool
+	// HolderNS says that RegHolderNS holds a user namespace of one id, inside
+	// which the container's is made.
+	HolderNS bool
+	// Lease says that the namespaces are shown to whoever is at the other end of
+	// RegLease, with the message Ask, and makes the container's network. The
+	// program waits for the message Answer.
+	Lease       bool
+	Ask, Answer []byte
 	// IsDir tells whether a host path is a directory.
 	IsDir func(path string) bool
 	// Node returns the host path of a device.
 	Node func(d specs.LinuxDevice) string
 }
+
+// WhatNetwork is what the operation is for that waits for the network.
+const WhatNetwork = "connect the container to its networks"
 
 // Rootfs is the container's root file system. All paths but Base are relative
 // to it, which keeps the mount options short: they share one page.
@@ -162,7 +173,7 @@ func (n namespaces) own(flag uint64) bool { return n.fresh&flag != 0 }
 func (st *start) enter() uint64 {
 	rest := st.ns.fresh &^ (unix.CLONE_NEWCGROUP | unix.CLONE_NEWTIME)
 	user, timed := st.ns.own(unix.CLONE_NEWUSER), st.ns.own(unix.CLONE_NEWTIME)
-	twice := len(st.ns.join) > 0 || st.ns.userNS || timed || st.bundle != nil && user && len(st.Cgroups)+len(st.Spec.Process.Rlimits) > 0
+	twice := len(st.ns.join) > 0 || st.ns.userNS || st.HolderNS || timed || st.bundle != nil && user && len(st.Cgroups)+len(st.Spec.Process.Rlimits) > 0
 	first := rest
 	st.proc = st.openProc()
 	if twice {
@@ -196,7 +207,12 @@ func (st *start) enter() uint64 {
 // mapped gives a new user namespace its id maps.
 func (st *start) mapped() {
 	if st.bundle == nil || !st.bundle.UIDGIDMapsByParent {
-		st.mapIDs(st.proc, st.Spec.Linux.UIDMappings, st.Spec.Linux.GIDMappings)
+		uids, gids := st.Spec.Linux.UIDMappings, st.Spec.Linux.GIDMappings
+		if st.HolderNS { // where the caller is root already
+			uids = []specs.LinuxIDMapping{{Size: 1}}
+			gids = uids
+		}
+		st.mapIDs(st.proc, uids, gids)
 		return
 	}
 	st.pause(StageMap)
@@ -250,7 +266,17 @@ func (st *start) passNamespaces() {
 		what := "open the " + ns.File + " namespace"
 		fd := st.get(what, "openat", st.proc, nsinit.Str("self/ns/"+ns.File), nsinit.Int(unix.O_RDONLY|unix.O_CLOEXEC), zero)
 		st.do(what, nsinit.CallSend, nsinit.Ref(fd))
+		if ns.Flag == unix.CLONE_NEWNET && st.Lease {
+			st.do("ask for the container's network", nsinit.CallLend, nsinit.Ref(fd), nsinit.Ref(nsinit.RegLease), nsinit.Bytes(st.Ask), nsinit.Int(len(st.Ask)))
+		}
 		st.closeReg(fd)
+	}
+}
+
+// awaitNetwork waits until the network that passNamespaces asked for is there.
+func (st *start) awaitNetwork() {
+	if st.Lease {
+		st.do(WhatNetwork, nsinit.CallHear, nsinit.Ref(nsinit.RegLease), nsinit.Bytes(st.Answer), nsinit.Int(len(st.Answer)), nsinit.Bytes(make([]byte, len(st.Answer)+1)))
 	}
 }
 
@@ -262,6 +288,8 @@ func (st *start) joinAll() {
 	fds := map[specs.LinuxNamespaceType]nsinit.Reg{}
 	if st.ns.userNS {
 		st.do("enter the user namespace", "setns", nsinit.Ref(nsinit.RegUserNS), nsinit.Flags(unix.CLONE_NEWUSER))
+	} else if st.HolderNS {
+		st.do("enter the user namespace of the networks", "setns", nsinit.Ref(nsinit.RegHolderNS), nsinit.Flags(unix.CLONE_NEWUSER))
 	}
 	for _, t := range order {
 		if p := st.ns.join[t]; p != "" {
@@ -343,6 +371,7 @@ func (st *start) kernelSettings() {
 	}
 	if st.ns.own(unix.CLONE_NEWNET) {
 		st.loopbackUp()
+		st.awaitNetwork()
 	}
 	keys := make([]string, 0, len(s.Linux.Sysctl))
 	for k := range s.Linux.Sysctl {

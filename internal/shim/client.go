@@ -7,6 +7,7 @@ import (
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"golang.org/x/sys/unix"
 )
@@ -17,15 +18,15 @@ var ErrGone = errors.New("the container's shim is gone")
 // Launch hands a plan to a shim that was just started and waits until the
 // container runs. The connection is then a session if the plan says so.
 func (c *Conn) Launch(p *Plan) (Started, error) {
-	p.Given = len(p.UserNS)
+	p.Given, p.Lent = len(p.UserNS), len(p.Lease)
 	err := c.sendJSON(framePlan, p)
 	for _, prog := range p.programs() {
 		if err == nil {
 			err = c.sendProgram(*prog)
 		}
 	}
-	if err == nil && p.Given > 0 {
-		err = c.sendFiles(p.UserNS)
+	if err == nil && p.Given+p.Lent > 0 {
+		err = c.sendFiles(slices.Concat(p.UserNS, p.Lease))
 	}
 	if err != nil {
 		return Started{}, fmt.Errorf("cannot hand the plan to the shim: %w", err)

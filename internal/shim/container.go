@@ -48,6 +48,7 @@ type container struct {
 	execs       sync.WaitGroup
 	brood       brood
 	posting     *published.Posting
+	net         *networking    // nil without networks
 	late        sync.WaitGroup // clients that take their time
 
 	// These are anybody's.
@@ -62,7 +63,7 @@ func (c *container) launch() error {
 	s := &stdio{hub: c.hub, tty: c.plan.Tty}
 	child, err := c.first(s)
 	if err != nil {
-		return err
+		return c.net.explain(err)
 	}
 	c.io, c.pid, c.started = s, child.Pid, time.Now()
 	err = c.holdNamespaces(child.FDs)
@@ -175,6 +176,7 @@ func (c *container) holdNamespaces(fds []*os.File) error {
 		}
 		c.ns[n.Reg], fds = fds[0], fds[1:]
 	}
+	c.net.moved(c.ns[nsinit.RegNetNS])
 	if mnt := c.ns[nsinit.RegMountNS]; mnt != nil && c.plan.Namespaces&unix.CLONE_NEWUSER != 0 {
 		fd, err := unix.IoctlRetInt(int(mnt.Fd()), unix.NS_GET_USERNS)
 		if err != nil {
@@ -257,6 +259,7 @@ func (c *container) ended() bool {
 		c.plan.Other.Delete(c.enclosure())
 	}
 	c.closeNamespaces()
+	c.net.moved(nil)
 	c.status.FinishedAt = time.Now()
 	c.status.Init = state.Owner{}
 	if c.status.Health != nil {
@@ -352,6 +355,7 @@ func (c *container) stop(sig, timeout int) {
 func (c *container) finish() {
 	c.socket.Close()
 	os.Remove(SocketFile)
+	c.net.close()
 	c.posting.Close()
 	if c.unwatch != nil {
 		c.unwatch()

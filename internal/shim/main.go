@@ -72,6 +72,7 @@ func Main() int {
 		control.Close()
 	}
 	c.watchMemory()
+	go c.keepNetworks()
 	go c.accept()
 	time.AfterFunc(3*time.Second, debug.FreeOSMemory)
 	c.supervise()
@@ -106,8 +107,11 @@ func readPlan(control *Conn) (*Plan, error) {
 			return nil, err
 		}
 	}
-	if plan.Given > 0 {
-		plan.UserNS, err = control.receiveFiles(plan.Given)
+	if plan.Given+plan.Lent > 0 {
+		var files []*os.File
+		if files, err = control.receiveFiles(plan.Given + plan.Lent); err == nil {
+			plan.UserNS, plan.Lease = files[:plan.Given], files[plan.Given:]
+		}
 	}
 	return plan, err
 }
@@ -146,6 +150,7 @@ func newContainer(p *Plan) (*container, error) {
 	c.hub = newHub(log, keep, &c.late)
 	c.journal = journal.Open(dir)
 	c.attributes.Store(&p.Attributes)
+	c.net = newNetworking(p, dir)
 	if p.SharedPids && p.Other == nil { // another runtime's processes are its own affair
 		if err := c.brood.adopt(); err != nil {
 			return nil, err

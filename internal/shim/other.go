@@ -16,7 +16,9 @@ import (
 func (c *container) first(s *stdio) (*nsinit.Child, error) {
 	if c.plan.Other == nil {
 		c.brood.expect()
-		child, err := spawnWith(c.plan.Program, s, c.plan.OpenStdin, c.plan.userNS())
+		regs := c.plan.userNS()
+		c.net.lend(regs)
+		child, err := spawnWith(c.plan.Program, s, c.plan.OpenStdin, regs)
 		c.brood.born(child)
 		return child, err
 	}

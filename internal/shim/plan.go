@@ -8,6 +8,7 @@ import (
 	"berth/internal/foreign"
 	"berth/internal/health"
 	"berth/internal/logs"
+	"berth/internal/network/wire"
 	"berth/internal/nsinit"
 	"berth/internal/published"
 	"berth/internal/state"
@@ -39,7 +40,14 @@ type Plan struct {
 	// follow the programs.
 	UserNS []*os.File `json:"-"`
 	Given  int        `json:"userNS,omitempty"` // how many
-	Health *Health    `json:"health,omitempty"` // its program follows the plan's in a frame of its own
+	// Network is what the container has of networks; nil without any that the
+	// holder makes. How to start a holder follows the other programs, and the
+	// descriptors of the lease (its connection, and an ordinary account's two
+	// namespaces) those of UserNS.
+	Network *Network   `json:"network,omitempty"`
+	Lease   []*os.File `json:"-"`
+	Lent    int        `json:"lent,omitempty"`
+	Health  *Health    `json:"health,omitempty"` // its program follows the plan's in a frame of its own
 	// Attributes describe the container in events: image, name, labels.
 	Attributes map[string]string `json:"attributes,omitempty"`
 	// Public is shown to other accounts while the container runs; nil: nothing.
@@ -58,6 +66,9 @@ func (p *Plan) programs() []**nsinit.Program {
 	if p.Health != nil {
 		list = append(list, &p.Health.Program)
 	}
+	if p.Network != nil {
+		list = append(list, &p.Network.Holder)
+	}
 	return list
 }
 
@@ -68,6 +79,14 @@ func (p *Plan) userNS() map[nsinit.Reg]*os.File {
 		regs[nsinit.RegUserNS+nsinit.Reg(i)] = f
 	}
 	return regs
+}
+
+// Network is a container's part in networks.
+type Network struct {
+	wire.Join
+	// Holder starts another one, when the one that the container has its place
+	// from has died.
+	Holder *nsinit.Program `json:"-"`
 }
 
 // RestartPolicy is Docker's.

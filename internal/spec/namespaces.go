@@ -66,9 +66,6 @@ func (b *builder) checkModes() error {
 		return err
 	}
 	net := hc.NetworkMode
-	if !net.IsHost() && !net.IsNone() && !net.IsContainer() {
-		return fmt.Errorf("network %q is not supported: use host, none or container:NAME", net)
-	}
 	joins := []struct {
 		wanted     bool
 		kind, name string

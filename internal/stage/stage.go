@@ -32,6 +32,9 @@ func Shim(dir *state.Dir) string { return find(dir, "berth-shim", shim, shimSum)
 // Remote returns the path of the program that talks to registries.
 func Remote(dir *state.Dir) string { return find(dir, "berth-remote", remote, remoteSum) }
 
+// Net returns the path of the program that makes networks.
+func Net(dir *state.Dir) string { return find(dir, "berth-net", net, netSum) }
+
 // KeepOci unpacks the program for the OCI command line to where the prelude of
 // the next call looks for it.
 func KeepOci(path string) {

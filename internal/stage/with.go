@@ -14,6 +14,10 @@ var (
 	remote string
 	//go:embed berth-remote.sum
 	remoteSum string
+	//go:embed berth-net
+	net string
+	//go:embed berth-net.sum
+	netSum string
 	//go:embed berth-oci
 	oci string
 	//go:embed berth-oci.sum

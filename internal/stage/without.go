@@ -2,4 +2,4 @@
 
 package stage
 
-const shim, shimSum, remote, remoteSum, oci, ociSum = "", "", "", "", "", ""
+const shim, shimSum, remote, remoteSum, net, netSum, oci, ociSum = "", "", "", "", "", "", "", ""

@@ -69,3 +69,7 @@ func (t *Tx) Unlock() {
 		t.f = nil
 	}
 }
+
+// File is the open file that the lock is on: as long as a copy of its descriptor
+// is open anywhere, the lock is held.
+func (t *Tx) File() *os.File { return t.f }

@@ -33,6 +33,32 @@ func Open(m Map) (*os.File, error) {
 	})
 }
 
+// Single makes a user namespace in which the caller is root, and nobody else is
+// anybody: the only map that an account may write by itself.
+func Single(uid, gid int) (*os.File, error) {
+	p := &nsinit.Program{Flags: unix.CLONE_NEWUSER, Ops: []nsinit.Op{dumpable()}}
+	for _, f := range [][2]string{
+		{"setgroups", "deny"}, {"uid_map", fmt.Sprintf("0 %d 1\n", uid)}, {"gid_map", fmt.Sprintf("0 %d 1\n", gid)},
+	} {
+		p.Ops = append(p.Ops, writeTo("/proc/self/"+f[0], f[1])...)
+	}
+	p.Ops = append(p.Ops, pause())
+	return hold(p, nil, func(int) error { return nil })
+}
+
+// writeTo are the operations that write a file of a process's.
+func writeTo(path, text string) []nsinit.Op {
+	const fd = nsinit.RegFree
+	return []nsinit.Op{
+		{
+			Call: "openat", Out: fd, What: "open " + path,
+			Args: []nsinit.Arg{nsinit.Int(unix.AT_FDCWD), nsinit.Str(path), nsinit.Int(unix.O_WRONLY | unix.O_CLOEXEC), nsinit.Int(0)},
+		},
+		{Call: "write", Args: []nsinit.Arg{nsinit.Ref(fd), nsinit.Bytes([]byte(text)), nsinit.Int(len(text))}, What: "map ids"},
+		{Call: "close", Args: []nsinit.Arg{nsinit.Ref(fd)}, What: "map ids"},
+	}
+}
+
 // Nest makes a user namespace inside of another, with whatever map of that one's
 // ids.
 func Nest(ns *os.File, m Map) (*os.File, error) {
@@ -112,14 +138,7 @@ func writeInside(ns *os.File, pid int, m Map) error {
 	proc := fmt.Sprintf("/proc/%d/", pid)
 	p := &nsinit.Program{Ops: []nsinit.Op{enter(), dumpable()}}
 	for _, f := range []struct{ name, text string }{{"uid_map", text(m.UIDs)}, {"gid_map", text(m.GIDs)}} {
-		const fd = nsinit.RegFree
-		p.Ops = append(p.Ops,
-			nsinit.Op{
-				Call: "openat", Out: fd, What: "open " + f.name,
-				Args: []nsinit.Arg{nsinit.Int(unix.AT_FDCWD), nsinit.Str(proc + f.name), nsinit.Int(unix.O_WRONLY | unix.O_CLOEXEC), nsinit.Int(0)},
-			},
-			nsinit.Op{Call: "write", Args: []nsinit.Arg{nsinit.Ref(fd), nsinit.Bytes([]byte(f.text)), nsinit.Int(len(f.text))}, What: "map ids"},
-			nsinit.Op{Call: "close", Args: []nsinit.Arg{nsinit.Ref(fd)}, What: "map ids"})
+		p.Ops = append(p.Ops, writeTo(proc+f.name, f.text)...)
 	}
 	p.Ops = append(p.Ops, pause())
 	written := false

@@ -1,0 +1,60 @@
+package holder
+
+import (
+	"net/netip"
+	"os"
+	"slices"
+
+	"berth/internal/network"
+	"berth/internal/network/names"
+)
+
+const (
+	resolvConf     = "/etc/resolv.conf" // of the host
+	defaultNetwork = "bridge"
+)
+
+// resolver settles how a container finds names. It asks a server of ours, except
+// where that would have nothing to say that the host's do not: on root's default
+// network, where containers have no names, the host's servers are named to it as
+// Docker does, if they are there for it to reach.
+func (h *Holder) resolver(m *member) {
+	text, _ := os.ReadFile(resolvConf)
+	host := network.ParseResolver(text)
+	m.settings.Gateway = h.gateway(m)
+	in := m.DNS.Embedded(netip.MustParseAddr(names.Address), host)
+	if !h.account && len(m.settings.Endpoints) == 1 && m.settings.Endpoints[0].Network == defaultNetwork {
+		servers := m.DNS.Servers
+		if len(servers) == 0 {
+			servers = host.Servers
+		}
+		if len(servers) > 0 && !slices.ContainsFunc(servers, unreachable) {
+			in.Servers, in.Options = servers, m.DNS.Options
+			if len(in.Options) == 0 {
+				in.Options = host.Options
+			}
+		}
+	}
+	m.settings.DNS = in
+}
+
+// unreachable says that an address means another place in a container.
+func unreachable(a netip.Addr) bool { return a.IsLoopback() || a.IsLinkLocalUnicast() || a.Is6() }
+
+// asksUs reports whether a container asks the server in its namespace.
+func asksUs(r network.Resolver) bool {
+	return slices.Equal(r.Servers, []netip.Addr{netip.MustParseAddr(names.Address)})
+}
+
+// gateway is what reaches the host from a container: of root's the bridge that is
+// its way out.
+func (h *Holder) gateway(m *member) (all []netip.Addr) {
+	for _, s := range m.settings.Endpoints[:min(1, len(m.settings.Endpoints))] {
+		for _, g := range []netip.Addr{s.Gateway4, s.Gateway6} {
+			if g.IsValid() {
+				all = append(all, g)
+			}
+		}
+	}
+	return all
+}
