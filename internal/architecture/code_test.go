@@ -58,7 +58,7 @@ var forbidden = map[string]struct {
 	"os.Exit":      {"clean-up would be jumped over: return an exit code to main", map[string]string{"cmd/berth": "this is main", "cmd/berth-shim": "this is main", "cmd/berth-remote": "this is main", "cmd/berth-net": "this is main", "cmd/berth-oci": "this is main"}},
 	"log.Fatal":    {"return the error", nil},
 	"log.Printf":   {"the command prints errors once, at its end; the shim writes to its container's folder", nil},
-	"exec.Command": {"berth runs no helper programs", map[string]string{"internal/registry": "docker-credential-* helpers are programs by Docker's definition", "internal/engine": "starts the shim", "internal/shim": "restarts itself", "internal/cli": "ps(1) for top", "internal/oci": "ps(1) for ps, hooks are programs by definition, newuidmap(1) has the rights we lack", "internal/lsm": "apparmor_parser, the only way from a profile's text to what this kernel reads"}},
+	"exec.Command": {"berth runs no helper programs", map[string]string{"internal/registry": "docker-credential-* helpers are programs by Docker's definition", "internal/engine": "starts the shim", "internal/shim": "restarts itself", "internal/cli": "ps(1) for top", "internal/oci": "ps(1) for ps, hooks are programs by definition, newuidmap(1) has the rights we lack", "internal/network/uplink": "pasta(1), where an administrator has installed it", "internal/lsm": "apparmor_parser, the only way from a profile's text to what this kernel reads"}},
 }
 
 type source struct {

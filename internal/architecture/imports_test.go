@@ -225,13 +225,18 @@ var guests = map[string]guest{
 			"internal/state",
 			"internal/sys",
 			"internal/transfer",
+			"internal/network/uplink",
 			"internal/userns",
 			"internal/volume",
 		},
 	},
 	"github.com/vishvananda/netlink": {
 		"the kernel's messages about interfaces, addresses and routes; linked by the holder of networks only",
-		[]string{"internal/network/link", "internal/network/firewall"},
+		[]string{"internal/network/link", "internal/network/firewall", "internal/network/uplink"},
+	},
+	"gvisor.dev/gvisor": {
+		"a TCP stack in user space: an account's containers reach the network through it; linked by the holder of networks only",
+		[]string{"internal/network/uplink"},
 	},
 	"github.com/google/nftables": {
 		"the kernel's messages about packet filters, so that no nft or iptables is needed",
