@@ -2,6 +2,7 @@ package images
 
 import (
 	"context"
+	"errors"
 	"io"
 
 	"github.com/moby/moby/api/types/events"
@@ -19,6 +20,9 @@ import (
 func (s *Set) Save(ctx context.Context, names []string, platformName string, w io.Writer) error {
 	var chosen []archive.Chosen
 	for _, n := range names {
+		if err := s.take(ctx, n); err != nil {
+			return err
+		}
 		var err error
 		if chosen, err = archive.Choose(s.store, n, platformName, chosen); err != nil {
 			return imageError(n, err)
@@ -47,10 +51,19 @@ func (s *Set) on(text, platformName string) (store.Image, error) {
 // another platform, of the one for the platform that a registry has under the
 // same digest. Empty is any platform: then the answer is text.
 func (s *Set) On(ctx context.Context, text, platformName string) (string, error) {
-	img, err := s.on(text, platformName)
-	if err == nil && platformName == "" {
-		return text, nil
+	if platformName == "" {
+		_, err := s.Find(text)
+		if errors.Is(err, errdef.ErrNotFound) {
+			if st, _ := s.inShared(text); st != nil {
+				err = nil
+			}
+		}
+		return text, err
 	}
+	if err := s.take(ctx, text); err != nil {
+		return "", err
+	}
+	img, err := s.on(text, platformName)
 	if err == nil || img.ID == "" {
 		return img.ID, err
 	}

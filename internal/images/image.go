@@ -130,7 +130,10 @@ func (s *Set) Pull(ctx context.Context, opt PullOptions) (PullResult, error) {
 		return PullResult{}, &errdef.Error{Kind: errdef.ErrNotSupported, Text: fmt.Sprintf("cannot pull %s: this program has no registry client", opt.Ref)}
 	}
 	opt.KeepBlobs = opt.KeepBlobs || s.KeepBlobs
-	var err error
+	err := s.takeCurrent(ctx, opt)
+	if err != nil {
+		return PullResult{}, err
+	}
 	opt.Kind = s.Layers().Kind()
 	if opt.Namespace, err = s.namespace(opt.Kind); err != nil {
 		return PullResult{}, err
@@ -144,7 +147,7 @@ func (s *Set) Pull(ctx context.Context, opt PullOptions) (PullResult, error) {
 
 // Inspect describes an image.
 func (s *Set) Inspect(ctx context.Context, text string) (image.InspectResponse, error) {
-	img, err := s.Find(text)
+	img, size, err := s.look(text)
 	if err != nil {
 		return image.InspectResponse{}, err
 	}
@@ -153,7 +156,7 @@ func (s *Set) Inspect(ctx context.Context, text string) (image.InspectResponse, 
 		ID: img.ID, RepoTags: Familiar(img.Names), RepoDigests: Familiar(img.RepoDigests),
 		Author: c.Author, Config: &c.Config,
 		Architecture: c.Architecture, Variant: c.Variant, Os: c.OS, OsVersion: c.OSVersion,
-		Size: s.store.LayerSize(img), GraphDriver: s.imageDriver(img),
+		Size: size, GraphDriver: s.imageDriver(img),
 		RootFS:   image.RootFS{Type: "layers", Layers: img.Layers},
 		Metadata: image.Metadata{LastTagTime: img.Tagged},
 	}
@@ -205,7 +208,7 @@ func repositoryName(name string) string {
 
 // History tells how an image was made, the latest step first.
 func (s *Set) History(ctx context.Context, text string) ([]image.HistoryResponseItem, error) {
-	img, err := s.Find(text)
+	img, _, err := s.look(text)
 	if err != nil {
 		return nil, err
 	}
@@ -244,6 +247,9 @@ func (s *Set) Tag(ctx context.Context, src, dst string) error {
 		if _, err := s.ensureHello(ctx); err != nil {
 			return err
 		}
+	}
+	if err := s.take(ctx, src); err != nil {
+		return err
 	}
 	hold, err := s.store.Hold()
 	if err != nil {

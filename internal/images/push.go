@@ -12,6 +12,9 @@ func (s *Set) Push(ctx context.Context, opt PushOptions) (PushResult, error) {
 	if err != nil {
 		return PushResult{}, err
 	}
+	if err := s.take(ctx, opt.Ref); err != nil {
+		return PushResult{}, err
+	}
 	if opt.Namespace, err = s.namespace(s.Layers().Kind()); err != nil {
 		return PushResult{}, err
 	}

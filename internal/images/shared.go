@@ -1,16 +1,19 @@
 package images
 
 import (
+	"bytes"
 	"context"
 	"errors"
 	"fmt"
 	"io"
+	"slices"
 
 	"github.com/moby/moby/api/types/image"
 
 	"berth/internal/archive"
 	"berth/internal/errdef"
 	"berth/internal/layer"
+	"berth/internal/registry/platform"
 	"berth/internal/registry/ref"
 	"berth/internal/shared"
 	"berth/internal/state"
@@ -61,6 +64,66 @@ func (s *Set) inShared(text string) (st *shared.Store, name string) {
 		}
 	}
 	return nil, ""
+}
+
+// look returns an image for those who ask about it and need none of its files,
+// with the bytes of its layers: unpacked here, packed in a shared folder.
+func (s *Set) look(text string) (img store.Image, size int64, err error) {
+	img, err = s.Find(text)
+	if err == nil {
+		return img, s.store.LayerSize(img), nil
+	}
+	if st, name := s.inShared(text); st != nil && errors.Is(err, errdef.ErrNotFound) {
+		return st.Find(name, fits(platform.Host()))
+	}
+	return img, 0, err
+}
+
+// fits tells how well what runs on a platform fits the one that is wanted.
+func fits(want platform.Platform) func(store.Platform) int {
+	return func(p store.Platform) int { return want.Fit(platform.New(p.OS, p.Architecture, p.Variant)) }
+}
+
+// take makes an image of a shared folder one of this store, unless one of that
+// name is here already. That there is none at all is for others to say.
+func (s *Set) take(ctx context.Context, text string) error {
+	if _, err := s.store.Find(text); !errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	if st, _ := s.inShared(text); st == nil {
+		return nil
+	}
+	_, err := s.fromShared(ctx, text, "", nil)
+	return err
+}
+
+// takeCurrent takes what is to be pulled from a shared folder if the registry
+// means the same by the name: then none of its layers need be fetched.
+func (s *Set) takeCurrent(ctx context.Context, opt PullOptions) error {
+	st, name := s.inShared(opt.Ref)
+	if st == nil || opt.AllTags || opt.KeepBlobs {
+		return nil
+	}
+	if _, err := s.store.Find(opt.Ref); !errors.Is(err, store.ErrNotFound) {
+		return nil
+	}
+	want, err := platform.Parse(opt.Platform)
+	if err != nil {
+		return nil // the registry's client says it
+	}
+	there, _, err := st.Find(name, fits(want))
+	if err != nil || fits(want)(there.Platform()) == 0 {
+		return nil
+	}
+	docs, err := s.Remote.Manifests(ctx, s.store, ManifestOptions{Ref: opt.Ref})
+	same := func(d ManifestDocument) bool { // or a list with it
+		return d.Digest == there.ManifestDigest || d.List && bytes.Contains(d.Raw, []byte(there.ManifestDigest))
+	}
+	if err != nil || !slices.ContainsFunc(docs, same) {
+		return nil // and so of a registry that does not answer
+	}
+	_, err = s.fromShared(ctx, opt.Ref, opt.Platform, opt.Progress)
+	return err
 }
 
 // fromShared makes an image of a shared folder one of this store. All of it is

@@ -85,6 +85,20 @@ func TestAddAndWrite(t *testing.T) {
 	if info, err := os.Stat(s.blob(layer)); err != nil || info.Mode() != 0o644 {
 		t.Errorf("%v, %v: others could not read it", info, err)
 	}
+	for _, arch := range []string{"arm64", "amd64"} {
+		img, size, err := s.Find(name, func(p store.Platform) int {
+			if p.Architecture == arch {
+				return 1
+			}
+			return 0
+		})
+		if err != nil || img.Config.Architecture != arch || len(img.Names) != 1 || (size == 5) != (arch == "amd64") {
+			t.Errorf("for %s: %+v, %d bytes, %v", arch, img, size, err)
+		}
+	}
+	if _, _, err := s.Find("docker.io/library/app:3", func(store.Platform) int { return 0 }); !errors.Is(err, store.ErrNotFound) {
+		t.Errorf("found: %v", err)
+	}
 	var out bytes.Buffer
 	if err := s.Write(context.Background(), name, &out); err != nil {
 		t.Fatal(err)
@@ -178,6 +192,9 @@ func TestHostileFolder(t *testing.T) {
 		spoil(t, s, s.blob(ix.Manifests[0].Digest))
 		if err := s.Write(context.Background(), name, io.Discard); err == nil {
 			t.Errorf("%s: written", what)
+		}
+		if img, _, err := s.Find(name, func(store.Platform) int { return 0 }); err == nil {
+			t.Errorf("%s: believed: %+v", what, img)
 		}
 		if list, err := s.Images(); len(list) != 0 || err != nil {
 			t.Errorf("%s: %+v, %v", what, list, err)

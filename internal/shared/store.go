@@ -140,6 +140,48 @@ func (s *Store) Images() ([]Image, error) {
 	return out, nil
 }
 
+// Find reads what there is to know of an image without its layers, for the
+// platform that fits best, and the bytes that its packed layers take.
+func (s *Store) Find(name string, fit func(store.Platform) int) (img store.Image, size int64, err error) {
+	ix, err := s.index()
+	if err != nil {
+		return img, 0, err
+	}
+	best := -1
+	for _, d := range ix.Manifests {
+		if d.Annotations[annotationName] != name {
+			continue
+		}
+		var m store.Manifest
+		if _, err := s.document(d.Digest, &m); err != nil {
+			return img, 0, err
+		}
+		one := store.Image{ID: m.Config.Digest, ManifestDigest: d.Digest, Names: []string{name}, Annotations: d.Annotations}
+		config, err := s.document(m.Config.Digest, &one.Config)
+		if err != nil {
+			return img, 0, err
+		}
+		if one.Layers, err = store.DiffIDs(config); err != nil {
+			return img, 0, err
+		}
+		if one.Config.Created != nil {
+			one.Created = *one.Config.Created
+		}
+		n := fit(one.Platform())
+		if n <= best {
+			continue
+		}
+		best, img, size = n, one, 0
+		for _, l := range m.Layers {
+			size += l.Size
+		}
+	}
+	if best < 0 {
+		err = fmt.Errorf("image %s in %s: %w", name, s.dir, store.ErrNotFound)
+	}
+	return img, size, err
+}
+
 // Has reports whether there is an image of a full name.
 func (s *Store) Has(name string) bool {
 	ix, err := s.index()
