@@ -19,9 +19,8 @@ var rooms = map[string][]string{
 	"cmd/berth-oci":    {"internal/oci", "internal/prelude", "internal/version"},
 	"cmd/berth-net":    {"internal/network/holder"},
 	"internal/cli": {
-		"internal/cli/opts", "internal/cli/format", "internal/cli/rows", "internal/cli/progress", "internal/cli/term",
+		"internal/cli/opts", "internal/cli/format", "internal/cli/rows", "internal/cli/netcmd", "internal/cli/progress", "internal/cli/term",
 		"internal/version",
-		"internal/networks", "internal/network",
 		"internal/engine", "internal/images", "internal/remote", "internal/inside", // nouns, and how to remove what other ids own; not pull: that links net/http
 		"internal/registry/ref", // the grammar of image names, no network
 		"internal/doctor",
@@ -32,6 +31,7 @@ var rooms = map[string][]string{
 		"internal/seccomp", "internal/cgroup", "internal/systemd", "internal/state", "internal/sys",
 	},
 	"internal/cli/opts":     {"internal/registry/ref"},
+	"internal/cli/netcmd":   {"internal/cli/opts", "internal/cli/format", "internal/engine", "internal/networks", "internal/network"}, // the verbs of network
 	"internal/cli/format":   {},
 	"internal/cli/rows":     {"internal/cli/format", "internal/registry/ref"},
 	"internal/cli/progress": {},
@@ -256,15 +256,15 @@ var guests = map[string]guest{
 	},
 	"github.com/spf13/cobra": {
 		"Docker's command line is a cobra one: same help, same parsing, same completion",
-		[]string{"internal/cli"},
+		[]string{"internal/cli", "internal/cli/netcmd"},
 	},
 	"github.com/spf13/pflag": {
 		"the flag types below cobra",
-		[]string{"internal/cli", "internal/cli/opts"},
+		[]string{"internal/cli", "internal/cli/netcmd", "internal/cli/opts"},
 	},
 	"github.com/moby/moby/api": {
 		"Docker's own vocabulary, stored and printed as it is",
-		[]string{"internal/commit", "internal/cli", "internal/cli/opts", "internal/cli/rows", "internal/engine", "internal/images", "internal/networks", "internal/roster", "internal/resources", "internal/pull", "internal/site", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
+		[]string{"internal/commit", "internal/cli", "internal/cli/netcmd", "internal/cli/opts", "internal/cli/rows", "internal/engine", "internal/images", "internal/networks", "internal/roster", "internal/resources", "internal/pull", "internal/site", "internal/spec", "internal/volume", "internal/remote", "internal/remote/serve"},
 	},
 	"github.com/docker/go-units": {
 		"sizes and durations as Docker reads and prints them",

@@ -167,7 +167,7 @@ Run 'berth run --help' for more information
 		{"berth|rm|c|d", 1, "berth: No such container: c\nberth: No such container: d\n"},
 		{"berth|rm|-f|c", 0, "berth: No such container: c\n"},
 		{"berth|rm|--link|c", 1, "berth: --link is not supported yet by this berth\n"},
-		{"berth|inspect|--type|foo|c", 1, "berth: unknown type: \"foo\": must be one of \"container\", \"image\", \"volume\"\n"},
+		{"berth|inspect|--type|foo|c", 1, "berth: unknown type: \"foo\": must be one of \"container\", \"image\", \"network\", \"volume\"\n"},
 		{"berth|ps|--format|{{.Foo", 1, "berth: failed to parse template: template: :1: unclosed action\n"},
 		{"berth|version|-f|{{.Foo", 64, "berth: template parsing error: template: :1: unclosed action\n"},
 		{"berth|version|-f|{{.Foo}}", 1, "berth: template parsing error: template: :1:2: executing \"\" at <.Foo>: map has no entry for key \"Foo\"\n"},
@@ -302,6 +302,7 @@ func TestPrune(t *testing.T) {
 	got := invoke(t, nil, "berth", "system", "prune")
 	want := `WARNING! This will remove:
   - all stopped containers
+  - all networks not used by at least one container
   - all dangling images
   - what interrupted pulls have left
 

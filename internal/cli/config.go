@@ -15,12 +15,13 @@ import (
 
 // clientConfig is what we read of ~/.docker/config.json.
 type clientConfig struct {
-	DetachKeys    string                       `json:"detachKeys"`
-	PsFormat      string                       `json:"psFormat"`
-	StatsFormat   string                       `json:"statsFormat"`
-	ImagesFormat  string                       `json:"imagesFormat"`
-	VolumesFormat string                       `json:"volumesFormat"`
-	Proxies       map[string]map[string]string `json:"proxies"`
+	DetachKeys     string                       `json:"detachKeys"`
+	PsFormat       string                       `json:"psFormat"`
+	StatsFormat    string                       `json:"statsFormat"`
+	ImagesFormat   string                       `json:"imagesFormat"`
+	VolumesFormat  string                       `json:"volumesFormat"`
+	NetworksFormat string                       `json:"networksFormat"`
+	Proxies        map[string]map[string]string `json:"proxies"`
 }
 
 // clientConfig reads the settings of the docker client, once. Damaged ones are

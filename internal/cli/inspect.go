@@ -18,10 +18,10 @@ func (a *app) inspectCommand() *cobra.Command {
 	f := c.Flags()
 	layout := inspectFlag(f)
 	size := f.BoolP("size", "s", false, "Display total file sizes if the type is container")
-	kind := f.String("type", "", "Only inspect objects of the given type (container|image|volume)")
+	kind := f.String("type", "", "Only inspect objects of the given type (container|image|network|volume)")
 	c.RunE = func(c *cobra.Command, args []string) error {
 		if f.Changed("type") && *kind == "" {
-			return &failure{code: 1, text: `type is empty: must be one of "container", "image", "volume"`}
+			return &failure{code: 1, text: `type is empty: must be one of "container", "image", "network", "volume"`}
 		}
 		kinds, err := inspectKinds(*kind, *size)
 		if err != nil {
@@ -44,17 +44,19 @@ func inspectKinds(kind string, size bool) ([]finder, error) {
 	}
 	switch kind {
 	case "":
-		return []finder{find, findImage, findVolume}, nil
+		return []finder{find, findImage, findNetwork, findVolume}, nil
 	case "container":
 		return []finder{find}, nil
 	case "image":
 		return []finder{findImage}, nil
+	case "network":
+		return []finder{findNetwork}, nil
 	case "volume":
 		return []finder{findVolume}, nil
-	case "config", "network", "node", "plugin", "secret", "service", "task":
+	case "config", "node", "plugin", "secret", "service", "task":
 		return nil, opts.NotSupported("inspect --type " + kind)
 	}
-	return nil, &failure{code: 1, text: fmt.Sprintf(`unknown type: %q: must be one of "container", "image", "volume"`, kind)}
+	return nil, &failure{code: 1, text: fmt.Sprintf(`unknown type: %q: must be one of "container", "image", "network", "volume"`, kind)}
 }
 
 func findContainer(ctx context.Context, e *engine.Engine, name string) (any, error) {

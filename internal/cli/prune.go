@@ -94,7 +94,7 @@ func (a *app) systemPruneCommand() *cobra.Command {
 		if !p.agreed(a, systemWarning(p.all, *volumes, p.filters)) {
 			return nil
 		}
-		steps := []pruneStep{pruneContainers(p.filters)}
+		steps := []pruneStep{pruneContainers(p.filters), pruneNetworks(p.filters)}
 		if *volumes {
 			steps = append(steps, pruneVolumes(false, p.filters))
 		}
@@ -104,7 +104,7 @@ func (a *app) systemPruneCommand() *cobra.Command {
 }
 
 func systemWarning(all, volumes bool, filters opts.Filters) string {
-	items := []string{"all stopped containers"}
+	items := []string{"all stopped containers", "all networks not used by at least one container"}
 	if volumes {
 		items = append(items, "all anonymous volumes not used by at least one container")
 	}

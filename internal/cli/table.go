@@ -24,6 +24,7 @@ func nouns() []noun {
 		{"container", "Manage containers"},
 		{"image", "Manage images"},
 		{"manifest", "Manage image manifests and manifest lists"},
+		{"network", "Manage networks"},
 		{"system", "Manage berth"},
 		{"volume", "Manage volumes"},
 	}
@@ -31,7 +32,7 @@ func nouns() []noun {
 
 // verbs lists all commands.
 func verbs() []verb {
-	return []verb{
+	return append(networkVerbs(), []verb{
 		{names("container attach", "attach"), "Attach local standard input, output, and error streams to a running container", (*app).attachCommand},
 		{names("container commit", "commit"), "Create a new image from a container's changes", (*app).commitCommand},
 		{names("container cp", "cp"), "Copy files/folders between a container and the local filesystem", (*app).cpCommand},
@@ -87,7 +88,7 @@ func verbs() []verb {
 		{names("volume ls", "volume list"), "List volumes", (*app).volumeLsCommand},
 		{names("volume prune"), "Remove unused local volumes", (*app).volumePruneCommand},
 		{names("volume rm", "volume remove"), "Remove one or more volumes", (*app).volumeRmCommand},
-	}
+	}...)
 }
 
 func names(n ...string) []string { return n }
@@ -143,7 +144,7 @@ func laterCommand(path string) bool {
 		noun, name = "", path
 	}
 	for _, known := range []struct{ noun, names string }{
-		{"", "build builder buildx checkpoint compose config context network node plugin secret service stack swarm trust"},
+		{"", "build builder buildx checkpoint compose config context node plugin secret service stack swarm trust"},
 		{"image", "build"},
 		{"manifest", "annotate create push rm"},
 		{"volume", "update"},

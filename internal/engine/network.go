@@ -17,7 +17,7 @@ func (e *Engine) Networks() *networks.Set {
 	return networks.Open(opt)
 }
 
-// askHolder asks the holder of networks; the answer is nil if there is none.
+// askHolder asks the holder of networks, if there is one.
 func (e *Engine) askHolder(q *wire.Request) (*wire.Response, error) {
 	a, err := e.networkHolder().Tell(q)
 	if errors.Is(err, wire.ErrNoHolder) {

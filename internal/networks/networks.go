@@ -217,7 +217,11 @@ func (s *Set) note(action events.Action, n network.Network, more ...string) {
 	for i := 0; i+1 < len(more); i += 2 {
 		a[more[i]] = more[i+1]
 	}
-	_ = journal.Open(s.Dir).Append(journal.Event{Type: string(events.NetworkEventType), Action: string(action), ID: n.ID, Attributes: a})
+	s.event(action, n.ID, a)
+}
+
+func (s *Set) event(action events.Action, id string, attributes map[string]string) {
+	_ = journal.Open(s.Dir).Append(journal.Event{Type: string(events.NetworkEventType), Action: string(action), ID: id, Attributes: attributes})
 }
 
 func refusal(kind error, format string, args ...any) error {

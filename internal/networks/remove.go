@@ -105,6 +105,6 @@ func (s *Set) Prune(ctx context.Context, filters map[string][]string) (api.Prune
 		}
 		rep.NetworksDeleted = append(rep.NetworksDeleted, n.Name)
 	}
-	s.note(events.ActionPrune, network.Network{})
+	s.event(events.ActionPrune, "", map[string]string{"reclaimed": "0"})
 	return rep, nil
 }
