@@ -236,6 +236,7 @@ func (e *Engine) ContainerRename(ctx context.Context, ref, name string) error {
 		err = published.Open().Rename(id, name)
 	}
 	e.renameInShim(ctx, r, st)
+	e.renameInNetworks(r, st)
 	e.noteContainer(r, events.ActionRename, "oldName", "/"+old)
 	return errors.Join(err, e.roster.Names().Release(old, id))
 }

@@ -6,6 +6,7 @@ import (
 	"berth/internal/config"
 	"berth/internal/network/wire"
 	"berth/internal/networks"
+	"berth/internal/shim"
 )
 
 // Networks returns the networks of the data root with their verbs.
@@ -24,4 +25,11 @@ func (e *Engine) askHolder(q *wire.Request) (*wire.Response, error) {
 		return nil, nil
 	}
 	return a, err
+}
+
+// renameInNetworks has others find a running container by its new name.
+func (e *Engine) renameInNetworks(r *record, st shim.Status) {
+	if got, err := e.Networks().Got(r.ID); err == nil && got != nil && active(st) {
+		_, _ = e.askHolder(&wire.Request{Rename: &wire.Rename{ID: r.ID, Name: r.Name}}) // it has its name
+	}
 }

@@ -23,6 +23,7 @@ import (
 const (
 	arg0    = "berth-net"
 	account = "account"
+	again   = "again"
 )
 
 // Client reaches the holder of one data root.
@@ -139,6 +140,9 @@ func (c *Client) program(files int) *nsinit.Program {
 	argv := []string{arg0, c.dir.Root()}
 	if c.user != nil {
 		argv = append(argv, account)
+	}
+	if files > 2 {
+		argv = append(argv, again)
 	}
 	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	return spawn.Program(stage.Net(c.dir), argv, env, c.user != nil, files)

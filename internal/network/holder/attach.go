@@ -23,7 +23,7 @@ func (h *Holder) attach(m *member, ns *os.File) error {
 	if err := isNetwork(ns); err != nil {
 		return err
 	}
-	for i, s := range m.settings.Endpoints {
+	for i, s := range h.ends(m) {
 		if err := h.connect(s, i == 0, ns); err != nil {
 			return err
 		}
@@ -47,10 +47,17 @@ func (h *Holder) watch(m *member, ns *os.File) error {
 			return err
 		}
 	}
-	for _, s := range m.settings.Endpoints {
+	for _, s := range h.ends(m) {
 		h.name(m, s)
 	}
 	return h.open(m)
+}
+
+// ends are a container's places in networks at this moment.
+func (h *Holder) ends(m *member) []network.Settled {
+	h.mu.RLock()
+	defer h.mu.RUnlock()
+	return slices.Clone(m.settings.Endpoints)
 }
 
 // stop ends what is served to a container that has ended. The lock is held.
@@ -90,13 +97,14 @@ func (h *Holder) publish(m *member, asked []network.Port) (err error) {
 // open carries what comes to a container's ports to it: by the kernel where it
 // comes from outside of a host of root's, by ourselves otherwise.
 func (h *Holder) open(m *member) error {
-	if m.public == nil || len(m.settings.Endpoints) == 0 {
+	ends := h.ends(m)
+	if m.public == nil || len(ends) == 0 {
 		return nil
 	}
-	s := m.settings.Endpoints[0]
+	s := ends[0]
 	dial := ports.Direct
 	if h.account {
-		dial = ports.Transparent(h.space.Do)
+		dial = ports.Inside(h.space.Do)
 	}
 	m.public.Serve(dial, s.IPv4.Addr(), s.IPv6.Addr())
 	if h.account {

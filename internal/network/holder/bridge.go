@@ -13,6 +13,7 @@ import (
 	"berth/internal/network"
 	"berth/internal/network/firewall"
 	"berth/internal/network/link"
+	"berth/internal/network/uplink"
 	"berth/internal/network/wire"
 )
 
@@ -34,7 +35,7 @@ func newID() string {
 func (h *Holder) bringUp(m *member) error {
 	h.making.Lock()
 	defer h.making.Unlock()
-	for _, s := range m.settings.Endpoints {
+	for _, s := range h.ends(m) {
 		l := h.live(s.NetworkID)
 		if l.up || l.Driver != network.Bridge {
 			continue
@@ -73,13 +74,25 @@ func (h *Holder) makeBridge(l *live) error {
 	if err := h.space.EnsureBridge(b); err != nil {
 		return err
 	}
+	if err := h.openWay(l); err != nil {
+		return err
+	}
 	rules := firewall.Network{
-		Interface: l.Interface, Internal: l.Internal, Masquerade: l.Options[optMasquerade] != "false", ICC: l.Options[optICC] != "false",
+		Interface: l.Interface, Internal: l.Internal, Masquerade: h.masquerade(l), ICC: l.Options[optICC] != "false",
 	}
 	for _, s := range l.Subnets {
 		rules.Subnets = append(rules.Subnets, s.Prefix)
 	}
 	return h.table.AddNetwork(rules)
+}
+
+// masquerade says whether containers go out under another address: the host's, or
+// that of an uplink that knows no other.
+func (h *Holder) masquerade(l *live) bool {
+	if h.account {
+		return h.uplink != nil && h.uplink.Masquerade()
+	}
+	return l.Options[optMasquerade] != "false"
 }
 
 // tableName is one for each data root, as each has its holder.
@@ -98,7 +111,7 @@ func (h *Holder) mtu(l *live) (int, error) {
 		return strconv.Atoi(text)
 	}
 	if h.account {
-		return 65520, nil
+		return uplink.MTU, nil
 	}
 	return h.space.MTU()
 }

@@ -11,6 +11,7 @@ import (
 	"berth/internal/network/link"
 	"berth/internal/network/names"
 	"berth/internal/network/ports"
+	"berth/internal/network/uplink"
 	"berth/internal/network/wire"
 	"berth/internal/state"
 )
@@ -32,6 +33,7 @@ type Holder struct {
 	// follows.
 	making sync.Mutex
 	table  *firewall.Table // made with the first bridge
+	uplink *uplink.Uplink  // an account's; made with the first network that has a way out
 
 	mu       sync.RWMutex // guards what follows
 	clients  int
@@ -111,6 +113,9 @@ func (h *Holder) end() {
 	os.Remove(h.dir.Path(wire.SocketFile))
 	for _, l := range h.networks {
 		h.takeDown(l)
+	}
+	if h.uplink != nil {
+		h.uplink.Close()
 	}
 	if h.table != nil {
 		h.table.Close()

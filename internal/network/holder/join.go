@@ -1,6 +1,7 @@
 package holder
 
 import (
+	"cmp"
 	"fmt"
 	"net/netip"
 	"os"
@@ -13,7 +14,6 @@ import (
 	"berth/internal/network"
 	"berth/internal/network/ipam"
 	"berth/internal/network/wire"
-	"berth/internal/state"
 )
 
 // settingsFile is what a container got, in its folder.
@@ -35,7 +35,7 @@ func (h *Holder) join(c *wire.Conn, j *wire.Join) (*member, error) {
 	}
 	if err == nil {
 		h.resolver(m)
-		err = state.WriteVolatileJSON(h.dir.Path("containers", m.ID, settingsFile), &m.settings)
+		err = h.record(m)
 	}
 	if err != nil {
 		h.release(m)
@@ -184,24 +184,29 @@ func namesOf(m *member, e *network.Endpoint) []string {
 // chooses: the highest priority, then the name of the network; an internal one
 // only if there is no other.
 func firstWayOut(asked []network.Endpoint, got []network.Settled) []network.Settled {
-	if len(got) == 0 {
-		return got
+	of := map[string]network.Endpoint{}
+	for _, e := range asked {
+		of[e.Network.ID] = e
 	}
-	best := 0
-	better := func(i, j int) bool {
-		a, b := asked[i], asked[j]
-		if a.Network.Internal != b.Network.Internal {
-			return b.Network.Internal
+	inner := func(e network.Endpoint) int {
+		if e.Network.Internal {
+			return 1
 		}
-		if a.GwPriority != b.GwPriority {
-			return a.GwPriority > b.GwPriority
-		}
-		return strings.Compare(a.Network.Name, b.Network.Name) < 0
+		return 0
 	}
+	best := -1
 	for i := range got {
-		if better(i, best) {
+		if best < 0 {
+			best = i
+			continue
+		}
+		a, b := of[got[i].NetworkID], of[got[best].NetworkID]
+		if cmp.Or(inner(a)-inner(b), b.GwPriority-a.GwPriority, strings.Compare(a.Network.Name, b.Network.Name)) < 0 {
 			best = i
 		}
+	}
+	if best <= 0 {
+		return got
 	}
 	first := got[best]
 	return append([]network.Settled{first}, slices.Delete(slices.Clone(got), best, best+1)...)

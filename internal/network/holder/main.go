@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"slices"
 	"time"
 
 	"golang.org/x/sys/unix"
@@ -15,10 +16,12 @@ import (
 )
 
 // Arg0 is the name that a holder is started under. Its arguments are the data
-// root and, for an ordinary account, Account.
+// root, Account for an ordinary account, and Again for one that takes the place of
+// another and finds that one's network namespace.
 const (
 	Arg0    = "berth-net"
 	Account = "account"
+	Again   = "again"
 )
 
 // What a holder inherits, from descriptor 3 on: the listening socket, the lock,
@@ -41,11 +44,10 @@ func Main() int {
 	}
 	unix.CloseOnExec(socketFD)
 	unix.CloseOnExec(lockFD)
-	unix.CloseOnExec(spaceFD)
 	// What is in a container with our user namespace must not look at us.
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	signal.Ignore(unix.SIGHUP, unix.SIGPIPE, unix.SIGINT)
-	h, err := open(os.Args[1], len(os.Args) > 2 && os.Args[2] == Account)
+	h, err := open(os.Args[1], slices.Contains(os.Args[2:], Account), slices.Contains(os.Args[2:], Again))
 	if err != nil {
 		// Whoever waits at the socket is told.
 		refuseAll(err)
@@ -64,7 +66,7 @@ func Main() int {
 }
 
 // open makes the holder of a data root.
-func open(root string, account bool) (*Holder, error) {
+func open(root string, account, again bool) (*Holder, error) {
 	dir, err := state.Open(root)
 	if err != nil {
 		return nil, err
@@ -73,7 +75,7 @@ func open(root string, account bool) (*Holder, error) {
 	h := newHolder(dir, account)
 	if !account {
 		h.space = link.Here()
-	} else if err := h.enterSpace(); err != nil {
+	} else if err := h.enterSpace(again); err != nil {
 		return nil, err
 	}
 	h.remember()
@@ -92,11 +94,12 @@ func keepComplaints(dir *state.Dir) {
 
 // enterSpace makes the account's network namespace, or goes into the one that a
 // holder before us has left.
-func (h *Holder) enterSpace() (err error) {
+func (h *Holder) enterSpace(again bool) (err error) {
 	if h.user, err = os.Open("/proc/self/ns/user"); err != nil {
 		return err
 	}
-	if _, err := unix.FcntlInt(spaceFD, unix.F_GETFD, 0); err == nil {
+	if again {
+		unix.CloseOnExec(spaceFD)
 		h.ns = os.NewFile(spaceFD, "network namespace")
 		h.space, err = link.Open(h.ns)
 		return err

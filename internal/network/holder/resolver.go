@@ -47,8 +47,16 @@ func asksUs(r network.Resolver) bool {
 }
 
 // gateway is what reaches the host from a container: of root's the bridge that is
-// its way out.
+// its way out, of an account's what the uplink has for it.
 func (h *Holder) gateway(m *member) (all []netip.Addr) {
+	if h.account {
+		h.making.Lock()
+		defer h.making.Unlock()
+		if h.uplink != nil {
+			all = h.uplink.Host()
+		}
+		return all
+	}
 	for _, s := range m.settings.Endpoints[:min(1, len(m.settings.Endpoints))] {
 		for _, g := range []netip.Addr{s.Gateway4, s.Gateway6} {
 			if g.IsValid() {

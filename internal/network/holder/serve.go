@@ -51,6 +51,12 @@ func (h *Holder) answer(c *wire.Conn, lease **member, q *wire.Request, files []*
 		}
 	case q.Attach != nil && *lease != nil && len(files) == 1:
 		err = h.attach(*lease, files[0])
+	case q.Connect != nil:
+		err = h.addNetwork(q.Connect)
+	case q.Disconnect != nil:
+		err = h.leaveNetwork(q.Disconnect)
+	case q.Rename != nil:
+		err = h.rename(q.Rename)
 	case q.Drop != nil:
 		err = h.drop(q.Drop)
 	default:
