@@ -64,24 +64,3 @@ func (a *app) detachKeys(f *pflag.Flag) ([]byte, error) {
 	}
 	return term.ParseKeys(term.DefaultKeys)
 }
-
-// proxyEnv returns the variables that the settings give to every container.
-func (c *clientConfig) proxyEnv(taken func(name string) bool) []string {
-	var env []string
-	proxies := c.Proxies["default"]
-	for _, p := range [][3]string{
-		{"httpProxy", "HTTP_PROXY", "http_proxy"},
-		{"httpsProxy", "HTTPS_PROXY", "https_proxy"},
-		{"noProxy", "NO_PROXY", "no_proxy"},
-		{"ftpProxy", "FTP_PROXY", "ftp_proxy"},
-		{"allProxy", "ALL_PROXY", "all_proxy"},
-	} {
-		value := proxies[p[0]]
-		for _, name := range p[1:] {
-			if value != "" && !taken(name) {
-				env = append(env, name+"="+value)
-			}
-		}
-	}
-	return env
-}

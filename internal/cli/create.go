@@ -5,7 +5,6 @@ import (
 	"fmt"
 	"os"
 	"slices"
-	"strings"
 
 	"github.com/moby/moby/api/types/network"
 	"github.com/spf13/cobra"
@@ -81,7 +80,6 @@ func (o *creation) prepare(a *app, c *cobra.Command, args []string) (*cidFile, e
 	if err != nil {
 		return wrong(err)
 	}
-	a.addProxies(req)
 	a.warnAll(req.Warnings)
 	cid, err := openCIDFile(o.cidfile)
 	if err != nil {
@@ -91,21 +89,9 @@ func (o *creation) prepare(a *app, c *cobra.Command, args []string) (*cidFile, e
 	opt := engine.CreateOptions{
 		Name: o.name, Config: req.Config, HostConfig: req.HostConfig, Platform: o.platform,
 		Network: &network.NetworkingConfig{EndpointsConfig: req.Networks},
-		Pull:    o.pullPolicy, PullQuiet: o.quiet, StrictLimits: o.strict, Progress: a.createProgress(args[0], o.pullPolicy, o.quiet),
+		Pull:    o.pullPolicy, PullQuiet: o.quiet, StrictLimits: o.strict, Proxies: a.clientConfig().Proxies["default"], Progress: a.createProgress(args[0], o.pullPolicy, o.quiet),
 	}
 	return cid, opt, nil
-}
-
-// addProxies gives the container the proxies of the client's settings, unless
-// the command names its own.
-func (a *app) addProxies(req *opts.Request) {
-	proxies := a.clientConfig().proxyEnv(func(name string) bool {
-		return slices.ContainsFunc(req.Config.Env, func(kv string) bool {
-			k, _, _ := strings.Cut(kv, "=")
-			return strings.EqualFold(k, name)
-		})
-	})
-	req.Config.Env = append(req.Config.Env, proxies...)
 }
 
 func (a *app) warnAll(warnings []string) {

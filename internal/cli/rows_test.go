@@ -62,14 +62,6 @@ func TestInfoText(t *testing.T) {
 	}
 }
 
-func TestProxyEnv(t *testing.T) {
-	c := clientConfig{Proxies: map[string]map[string]string{"default": {"httpProxy": "http://p:1", "noProxy": "localhost"}}}
-	got := c.proxyEnv(func(name string) bool { return strings.EqualFold(name, "no_proxy") })
-	if want := "HTTP_PROXY=http://p:1 http_proxy=http://p:1"; strings.Join(got, " ") != want {
-		t.Errorf("got %q, want %s", got, want)
-	}
-}
-
 func TestBuildTime(t *testing.T) {
 	if got := buildTime("2025-05-30T12:07:14Z"); got != "Fri May 30 12:07:14 2025" {
 		t.Errorf("got %s", got)

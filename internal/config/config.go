@@ -14,6 +14,7 @@ import (
 	"strings"
 
 	"berth/internal/host"
+	"berth/internal/proxies"
 )
 
 // Config is berth's configuration file, in the words of Docker's daemon.json
@@ -29,6 +30,10 @@ type Config struct {
 	// Proxies are the HTTP proxies for hosts of their own, "direct" for none;
 	// for all others the environment says it.
 	Proxies map[string]string
+	// ContainerProxies are the HTTP proxies that containers are told of, by the
+	// words of Docker's own settings (package proxies), in the place of those in
+	// the environment. Nil where there is no such key.
+	ContainerProxies map[string]string
 	// Storage is how container roots are made: "auto", "overlay" or "copy".
 	// Empty means auto.
 	Storage string
@@ -189,6 +194,8 @@ func (c *Config) set(key string, raw json.RawMessage) error {
 		return setHosts(&c.InsecureRegistries, key, raw)
 	case "proxies":
 		return setProxies(&c.Proxies, key, raw)
+	case "container-proxies":
+		return setContainerProxies(&c.ContainerProxies, key, raw)
 	case "storage":
 		var s string
 		if err := decodeValue(&s, key, raw, "a string"); err != nil {
@@ -209,7 +216,7 @@ func (c *Config) set(key string, raw json.RawMessage) error {
 	case "runtimes":
 		return setRuntimes(&c.Runtimes, key, raw)
 	default:
-		return fmt.Errorf("unknown key %q (known: registry-mirrors, mirrors, insecure-registries, proxies, storage, keep-blobs, strict-limits, data-root, local-root, runtimes, name-pattern, shm-size, mounts, limits, image-stores, publish)", key)
+		return fmt.Errorf("unknown key %q (known: registry-mirrors, mirrors, insecure-registries, proxies, container-proxies, storage, keep-blobs, strict-limits, data-root, local-root, runtimes, name-pattern, shm-size, mounts, limits, image-stores, publish)", key)
 	}
 	return nil
 }
@@ -264,6 +271,20 @@ func setProxies(dst *map[string]string, key string, raw json.RawMessage) error {
 		scheme, rest, ok := strings.Cut(proxy, "://")
 		if proxy != "direct" && (!ok || rest == "" || scheme != "http" && scheme != "https" && scheme != "socks5") {
 			return fmt.Errorf("%s: %q must be \"direct\" or begin with http://, https:// or socks5://", key, proxy)
+		}
+	}
+	*dst = m
+	return nil
+}
+
+func setContainerProxies(dst *map[string]string, key string, raw json.RawMessage) error {
+	m := map[string]string{}
+	if err := decodeValue(&m, key, raw, `an object of addresses, as in {"httpProxy": "http://proxy.example:3128", "noProxy": "localhost"}`); err != nil {
+		return err
+	}
+	for name := range m {
+		if !slices.Contains(proxies.Keys(), name) {
+			return fmt.Errorf("unknown key %q (known: %s)", key+"."+name, strings.Join(proxies.Keys(), ", "))
 		}
 	}
 	*dst = m

@@ -57,6 +57,7 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 		hc = *opt.HostConfig
 	}
 	user := cfg.User
+	notes := e.tellProxies(&cfg, &hc, opt.Proxies)
 	roster.Complete(&cfg, &img.Config.Config)
 	if len(cfg.Entrypoint)+len(cfg.Cmd) == 0 {
 		return nil, nil, &Error{Kind: ErrInvalid, Text: "no command specified: the image names none, give one after the image"}
@@ -69,7 +70,7 @@ func (e *Engine) newRecord(opt CreateOptions, img store.Image) (*record, []strin
 	if err != nil {
 		return nil, nil, err
 	}
-	warnings = append(warnings, e.applySite(&hc)...)
+	warnings = append(append(notes, warnings...), e.applySite(&hc)...)
 	if err := e.settleModes(&hc); err != nil {
 		return nil, nil, err
 	}

@@ -24,6 +24,7 @@ type CreateOptions struct {
 	Progress   images.Progress // hears of the pull; nil is silent
 	// StrictLimits refuses every start at which a limit cannot be had.
 	StrictLimits bool
+	Proxies      map[string]string // of Docker's client settings, see package proxies
 
 	run bool // the caller goes on to start it
 }
