@@ -57,9 +57,28 @@ func Hosts(cfg *container.Config, hc *container.HostConfig, net *network.Setting
 		}
 	}
 	if net != nil {
+		b.WriteString(hostLines(hc, net))
 		b.WriteString(strings.Join(ownLines(cfg, net.Endpoints...), ""))
 	}
 	return b.Bytes(), nil
+}
+
+// hostName is what containers may call the host.
+const hostName = "host.docker.internal"
+
+// hostLines have the host's name where the container asks the host's servers of
+// names, which do not know it; berth's own does.
+func hostLines(hc *container.HostConfig, net *network.Settings) string {
+	ours := func(a netip.Addr) bool { return a.IsLoopback() }
+	named := func(h string) bool { return strings.HasPrefix(h, hostName+":") }
+	if slices.ContainsFunc(net.DNS.Servers, ours) || slices.ContainsFunc(hc.ExtraHosts, named) {
+		return ""
+	}
+	var lines strings.Builder
+	for _, a := range net.Gateway {
+		fmt.Fprintf(&lines, "%s\t%s\n", a, hostName)
+	}
+	return lines.String()
 }
 
 // ownNames is what a container calls itself.

@@ -70,6 +70,16 @@ func TestHostsOfNetworks(t *testing.T) {
 	if got := text(); got != want {
 		t.Errorf("%s\nwant\n%s", got, want)
 	}
+	hc.ExtraHosts = nil
+	set.DNS.Servers = []netip.Addr{netip.MustParseAddr("127.0.0.11")}
+	if got := text(); got != localNames+own {
+		t.Errorf("with a server that knows the host:\n%s", got)
+	}
+	set.DNS.Servers = []netip.Addr{netip.MustParseAddr("192.0.2.53")}
+	if got := text(); got != localNames+"172.18.0.1\thost.docker.internal\nfd00::1\thost.docker.internal\n"+own {
+		t.Errorf("with a server that does not:\n%s", got)
+	}
+	hc.ExtraHosts = []string{"db:10.0.0.7", "host.docker.internal:host-gateway"}
 	set.Gateway = nil
 	if got := text(); got != localNames+"10.0.0.7\tdb\n"+own {
 		t.Errorf("with no way out:\n%s", got)
