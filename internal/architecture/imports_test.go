@@ -71,6 +71,7 @@ var rooms = map[string][]string{
 		"internal/roster",    // the containers' records, found, read and listed
 		"internal/published", // what accounts tell each other of their containers
 		"internal/listeners", // who holds a port
+		"internal/proxies",   // which proxies programs are told of
 		"internal/site",      // what the machine's administrator has decided
 		"internal/resources", // limits and use, between Docker's words and the control groups
 		"internal/logind",    // where an account's containers get their limits and how long they last
@@ -107,9 +108,9 @@ var rooms = map[string][]string{
 	"internal/nsinit":  {"internal/sys"},
 
 	// mechanisms
-	"internal/resources":         {"internal/cgroup", "internal/host"}, // host: the numbers of block devices
-	"internal/spec":              {"internal/seccomp", "internal/sys"},
-	"internal/seccomp":           {"internal/state"}, // the cache of compiled profiles
+	"internal/resources":         {"internal/cgroup", "internal/host"},                     // host: the numbers of block devices
+	"internal/spec":              {"internal/network", "internal/seccomp", "internal/sys"}, // network: /etc/hosts has a container's addresses
+	"internal/seccomp":           {"internal/state"},                                       // the cache of compiled profiles
 	"internal/layer":             {"internal/recipe", "internal/tarhead", "internal/store", "internal/state", "internal/sys"},
 	"internal/recipe":            {"internal/state", "internal/sys"},
 	"internal/tarhead":           {},                                                                                                           // the formats of tar headers, which need no file
@@ -136,9 +137,10 @@ var rooms = map[string][]string{
 	"internal/inside":            {"internal/layer", "internal/store", "internal/userns", "internal/host", "internal/state", "internal/sys"},
 	"internal/userns":            {"internal/host", "internal/nsinit", "internal/sys"}, // nsinit: namespaces are made and entered by processes
 	"internal/stage":             {"internal/state"},
-	"internal/config":            {"internal/host"},
+	"internal/config":            {"internal/host", "internal/proxies"},
 	"internal/published":         {"internal/state"},
 	"internal/listeners":         {},
+	"internal/proxies":           {"internal/listeners"}, // which is on all addresses
 	"internal/shared":            {"internal/state", "internal/store"},
 	"internal/site":              {"internal/config"},
 	"internal/host":              {"internal/sys"},

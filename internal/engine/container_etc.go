@@ -50,10 +50,16 @@ func (e *Engine) etcFiles(r *record, net *network.Settings) (spec.Files, error) 
 	return f, state.WriteVolatile(f.ResolvConf, spec.ResolvConf(r.HostConfig, net, ours), 0o644)
 }
 
-// changeHosts writes into the /etc/hosts of a running container what it left and
-// joined. The file is bound into the container, so it is changed where it lies,
+// changeHosts has the /etc/hosts of a running container follow the networks that
+// it is in. The file is bound into the container, so it is changed where it lies,
 // and what the container has made of it counts.
-func (e *Engine) changeHosts(r *record, left, joined []network.Settled) error {
+func (e *Engine) changeHosts(r *record, before, after []network.Settled) error {
+	without := func(list, others []network.Settled) []network.Settled {
+		return slices.DeleteFunc(slices.Clone(list), func(p network.Settled) bool {
+			return slices.ContainsFunc(others, func(o network.Settled) bool { return o.ID == p.ID })
+		})
+	}
+	left, joined := without(before, after), without(after, before)
 	f, err := os.OpenFile(e.containerDir(r.ID, hostsFile), os.O_RDWR|unix.O_NOFOLLOW, 0)
 	if err != nil {
 		return err

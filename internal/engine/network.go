@@ -11,7 +11,7 @@ import (
 
 // Networks returns the networks of the data root with their verbs.
 func (e *Engine) Networks() *networks.Set {
-	opt := networks.Options{Dir: e.dir, Roster: e.roster, Rootless: e.host.Rootless, Ask: e.askHolder}
+	opt := networks.Options{Dir: e.dir, Roster: e.roster, Rootless: e.host.Rootless, Ask: e.askHolder, Moved: e.changeHosts}
 	if e.dir.Root() == config.SystemRoot {
 		opt.Interface = "berth0"
 	}

@@ -109,7 +109,17 @@ func (s *Set) connectLive(r *roster.Record, n network.Network, ep *api.EndpointS
 	case a == nil:
 		return nil, fmt.Errorf("nobody looks after the networks of container %s: restart it", r.Name)
 	}
-	return a.Warnings, nil
+	return a.Warnings, s.moved(r, got)
+}
+
+// moved tells of the places that a running container has since it had those of
+// before.
+func (s *Set) moved(r *roster.Record, before *network.Settings) error {
+	after, err := s.Got(r.ID)
+	if err != nil || after == nil || s.Moved == nil {
+		return err
+	}
+	return s.Moved(r, before.Endpoints, after.Endpoints)
 }
 
 // freeInterface is the first name of an interface that a container has not.
@@ -199,6 +209,9 @@ func (s *Set) disconnectLive(r *roster.Record, n network.Network, force bool) er
 	a, err := s.ask(&wire.Request{Disconnect: &wire.Disconnect{ID: r.ID, NetworkID: n.ID}})
 	if err == nil && a == nil && !force {
 		return fmt.Errorf("nobody looks after the networks of container %s: restart it, or use --force", r.Name)
+	}
+	if err == nil && a != nil {
+		err = s.moved(r, got)
 	}
 	return err
 }

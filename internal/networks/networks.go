@@ -57,6 +57,9 @@ type Options struct {
 	// containers; it answers nil when there is none, and does not start one. A nil
 	// Ask is one that never finds any.
 	Ask func(*wire.Request) (*wire.Response, error)
+	// Moved is told of the places of a running container before and after it was
+	// connected or disconnected. A nil Moved need not know.
+	Moved func(r *roster.Record, before, after []network.Settled) error
 }
 
 // Set is the networks of a data root.
