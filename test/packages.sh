@@ -24,6 +24,9 @@ dbus-daemon        dbus-daemon      a real bus, for the messages to systemd
 apparmor_parser    apparmor         loads the AppArmor profile into that
 qemu-aarch64       qemu-user        runs the assembler of the other processor
 qemu-system-x86_64 qemu-system-x86  whole servers, emulated
+iperf3             iperf3           how fast networks are
+pasta              passt            a way to the network for accounts
+slirp4netns        slirp4netns      another one
 mmdebstrap         mmdebstrap       the Debian system of these
 mke2fs             e2fsprogs        their disks
 ssh                openssh-client   logs in to them

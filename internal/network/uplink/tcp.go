@@ -44,7 +44,8 @@ func (s *netstack) connection(r *tcp.ForwarderRequest) {
 	var q waiter.Queue
 	e, why := r.CreateEndpoint(&q)
 	r.Complete(why != nil)
-	if why != nil {
+	if why != nil { // the container has given up meanwhile
+		_ = host.(*net.TCPConn).SetLinger(0)
 		host.Close()
 		return
 	}
@@ -165,7 +166,8 @@ func (c *splice) up() (orderly bool) {
 		case *tcpip.ErrWouldBlock:
 			<-ready.c
 		case *tcpip.ErrClosedForReceive:
-			return c.host.CloseWrite() == nil
+			// So is one whose reset the other direction has heard of.
+			return tcp.EndpointState(c.stack.State()) != tcp.StateError && c.host.CloseWrite() == nil
 		default:
 			return false
 		}

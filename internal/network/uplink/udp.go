@@ -29,6 +29,9 @@ const maxFlows = 4096
 // greatestDatagram is what fits into an IPv4 packet.
 const greatestDatagram = 65507
 
+// datagramRoom is how many bytes of a flow wait for being sent on.
+const datagramRoom = 4 << 20
+
 // datagram begins a flow of datagrams of a container's with some address.
 func (s *netstack) datagram(r *udp.ForwarderRequest) {
 	src, dst := endpoints(r.ID())
@@ -48,6 +51,7 @@ func (s *netstack) datagram(r *udp.ForwarderRequest) {
 		s.flows.Add(-1)
 		return
 	}
+	e.SocketOptions().SetReceiveBufferSize(datagramRoom, false)
 	go func() {
 		defer s.flows.Add(-1)
 		defer e.Close()

@@ -288,10 +288,10 @@ func testUplink(t *testing.T, name, driver string) {
 // wait for the other, and ends one direction before the other.
 func testConnection(t *testing.T, from *space, to netip.AddrPort) {
 	t.Helper()
+	const size = 16 << 20
 	c, err := from.dial("tcp", to)
 	must(t, err)
 	defer c.Close()
-	const size = 16 << 20
 	go func() {
 		b := make([]byte, 1<<20)
 		for at := 0; at < size; at += len(b) {
