@@ -234,7 +234,7 @@ var guests = map[string]guest{
 	},
 	"github.com/vishvananda/netlink": {
 		"the kernel's messages about interfaces, addresses and routes; linked by the holder of networks only",
-		[]string{"internal/network/link", "internal/network/firewall", "internal/network/uplink"},
+		[]string{"internal/network/link", "internal/network/firewall", "internal/network/ports", "internal/network/uplink"},
 	},
 	"gvisor.dev/gvisor": {
 		"a TCP stack in user space: an account's containers reach the network through it; linked by the holder of networks only",

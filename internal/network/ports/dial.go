@@ -2,7 +2,6 @@ package ports
 
 import (
 	"context"
-	"errors"
 	"fmt"
 	"net"
 	"net/netip"
@@ -32,28 +31,6 @@ func Direct(ctx context.Context, proto string, _, to netip.AddrPort) (net.Conn, 
 func Inside(do func(func() error) error) Dial {
 	return func(ctx context.Context, proto string, _, to netip.AddrPort) (net.Conn, error) {
 		return connect(ctx, do, proto, netip.AddrPort{}, to)
-	}
-}
-
-// Transparent dials like Inside, with TCP sockets that bear the client's own
-// address, so that the container sees who connects. Its answers come back only
-// because of the rules of Return.
-//
-// Addresses that mean something else in the container cannot be kept: loopback,
-// link-local ones, those of the other family. Nor is it done for UDP, see Return.
-func Transparent(do func(func() error) error) Dial {
-	return func(ctx context.Context, proto string, from, to netip.AddrPort) (net.Conn, error) {
-		if a := from.Addr(); proto != "tcp" || a.Is4() != to.Addr().Is4() || !a.IsGlobalUnicast() || a.Zone() != "" || a == to.Addr() {
-			return connect(ctx, do, proto, netip.AddrPort{}, to)
-		}
-		c, err := connect(ctx, do, proto, from, to)
-		var refused *os.SyscallError
-		if err != nil && errors.As(err, &refused) && refused.Syscall == "bind" {
-			// The client's port is in use there, or the kernel lets us not:
-			// better without its address than not at all.
-			return connect(ctx, do, proto, netip.AddrPort{}, to)
-		}
-		return c, err
 	}
 }
 

@@ -13,5 +13,5 @@
 // socket of its own towards the container, and which ends when nothing has come
 // for a while.
 //
-// The container sees who connects as far as it can be done (see Transparent).
+// The container sees who connects as far as it can be done (see [Transparent]).
 package ports

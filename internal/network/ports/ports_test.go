@@ -87,7 +87,7 @@ func readOne(p network.Port) error {
 func here(f func() error) error { return f() }
 
 func TestTCPCarriesBothWaysAndHalfCloses(t *testing.T) {
-	for name, dial := range map[string]Dial{"direct": Direct, "inside": Inside(here), "transparent": Transparent(here)} {
+	for name, dial := range map[string]Dial{"direct": Direct, "inside": Inside(here), "transparent": NewTransparent(here).Dial} {
 		t.Run(name, func(t *testing.T) {
 			// The server answers only when it has read everything.
 			to := container(t, func(c *net.TCPConn) {
