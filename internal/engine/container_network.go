@@ -1,21 +1,18 @@
 package engine
 
 import (
-	"cmp"
 	"context"
-	"maps"
+	"errors"
 	"os"
 	"slices"
-	"strconv"
-	"strings"
-
-	api "github.com/moby/moby/api/types/network"
 
 	"golang.org/x/sys/unix"
 
+	"berth/internal/listeners"
 	"berth/internal/network"
 	"berth/internal/network/client"
 	"berth/internal/network/wire"
+	"berth/internal/roster"
 	crt "berth/internal/runtime"
 	"berth/internal/shim"
 	"berth/internal/userns"
@@ -51,13 +48,17 @@ func (e *Engine) joinNetworks(ctx context.Context, r *record, opt StartOptions) 
 	if err != nil || len(ends) == 0 {
 		return nil, err
 	}
+	wanted, err := wantedPorts(r, ends)
+	if err != nil {
+		return nil, err
+	}
 	j := &wire.Join{
-		ID: r.ID, Name: r.Name, Hostname: r.Config.Hostname, Endpoints: ends, Ports: wantedPorts(r),
+		ID: r.ID, Name: r.Name, Hostname: r.Config.Hostname, Endpoints: ends, Ports: wanted,
 		DNS: network.Resolver{Servers: r.HostConfig.DNS, Search: r.HostConfig.DNSSearch, Options: r.HostConfig.DNSOptions},
 	}
 	lease, err := e.networkHolder().Join(ctx, j)
 	if err != nil {
-		return nil, err
+		return nil, e.whose(err)
 	}
 	opt.warn(lease.Warnings)
 	return lease, nil
@@ -71,36 +72,26 @@ func (e *Engine) ends(r *record) ([]network.Endpoint, error) {
 	return e.Networks().Endpoints(r)
 }
 
-// wantedPorts are the ports that a container publishes, in an order that is the
-// same at every start.
-func wantedPorts(r *record) (out []network.Port) {
-	byPort := func(a, b api.Port) int {
-		return cmp.Or(cmp.Compare(a.Num(), b.Num()), strings.Compare(string(a.Proto()), string(b.Proto())))
+// wantedPorts are the ports that a container publishes: none, as in Docker, if
+// nothing can come to it from outside.
+func wantedPorts(r *record, ends []network.Endpoint) ([]network.Port, error) {
+	open := func(p network.Endpoint) bool { return p.Network.Driver == network.Bridge && !p.Network.Internal }
+	if !slices.ContainsFunc(ends, open) {
+		return nil, nil
 	}
-	for _, p := range slices.SortedFunc(maps.Keys(r.HostConfig.PortBindings), byPort) {
-		for _, b := range r.HostConfig.PortBindings[p] {
-			w := network.Port{Proto: string(p.Proto()), Inside: p.Num(), HostIP: b.HostIP}
-			first, last, _ := strings.Cut(b.HostPort, "-")
-			w.HostPort, w.HostEnd = portNumber(first), portNumber(last)
-			out = append(out, w)
-		}
-	}
-	if !r.HostConfig.PublishAllPorts {
-		return out
-	}
-	for _, p := range slices.SortedFunc(maps.Keys(r.Config.ExposedPorts), byPort) {
-		if len(r.HostConfig.PortBindings[p]) == 0 {
-			out = append(out, network.Port{Proto: string(p.Proto()), Inside: p.Num(), Automatic: true})
-		}
-	}
-	return out
+	return roster.AskedPorts(r.Config, r.HostConfig)
 }
 
-// portNumber reads a number that was checked when the container was made; none is
-// any.
-func portNumber(text string) uint16 {
-	n, _ := strconv.ParseUint(text, 10, 16)
-	return uint16(n)
+// whose completes the error for a port that is taken with who has it.
+func (e *Engine) whose(err error) error {
+	var t *network.TakenError
+	if !errors.As(err, &t) {
+		return err
+	}
+	if l, ok := listeners.Find(listeners.List(), t.Proto, t.At.Addr(), t.At.Port()); ok && t.By == "" {
+		t.By = e.holder(l)
+	}
+	return &Error{Kind: ErrConflict, Text: t.Error()}
 }
 
 // inNetworks completes what a start is compiled from for a container with a lease.
@@ -113,8 +104,9 @@ func inNetworks(c *crt.Config, l *client.Lease) {
 }
 
 // lend gives the shim the lease.
-func (e *Engine) lend(p *shim.Plan, l *client.Lease) {
+func (e *Engine) lend(p *shim.Plan, r *record, l *client.Lease) {
 	if l != nil {
+		p.Public = e.public(r, l.Settings)
 		p.Network = &shim.Network{Join: *l.Asked, Holder: e.networkHolder().Program()}
 		p.Lease = l.Files()
 	}

@@ -198,7 +198,7 @@ func (e *Engine) plan(r *record, opt StartOptions, lease *client.Lease, shimPid 
 		return nil, nil, err
 	}
 	p.UserNS = files
-	e.lend(p, lease)
+	e.lend(p, r, lease)
 	return p, b, nil
 }
 

@@ -80,6 +80,13 @@ func (h *Holder) shut(m *member) {
 		_ = h.table.Unpublish(r) // it is gone with the table at the latest
 	}
 	m.rules = nil
+	if h.account {
+		for _, s := range m.settings.Endpoints {
+			for _, a := range addresses(s) {
+				h.clear.Forget(a)
+			}
+		}
+	}
 }
 
 // publish listens on a container's ports, which reserves them. What comes waits
@@ -104,7 +111,10 @@ func (h *Holder) open(m *member) error {
 	s := ends[0]
 	dial := ports.Direct
 	if h.account {
-		dial = ports.Inside(h.space.Do)
+		dial = h.clear.Dial
+		if !s.Gateway4.IsValid() && !s.Gateway6.IsValid() {
+			dial = ports.Inside(h.space.Do) // it could not answer addresses from afar
+		}
 	}
 	m.public.Serve(dial, s.IPv4.Addr(), s.IPv6.Addr())
 	if h.account {

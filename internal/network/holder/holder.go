@@ -26,6 +26,7 @@ type Holder struct {
 	user    *os.File
 	idle    *time.Timer
 	ports   *ports.Host
+	clear   *ports.Transparent // how clients of an account's containers reach them
 	names   *names.Directory
 	outside *names.Upstream // who knows the names that no container has
 
@@ -68,11 +69,13 @@ type member struct {
 type keep struct{ network.Settings }
 
 func newHolder(dir *state.Dir, account bool) *Holder {
-	return &Holder{
+	h := &Holder{
 		dir: dir, account: account, ports: ports.NewHost(nil, !account),
 		names: names.NewDirectory(), outside: names.Host(resolvConf),
 		networks: map[string]*live{}, members: map[string]*member{}, kept: map[string]*keep{},
 	}
+	h.clear = ports.NewTransparent(func(f func() error) error { return h.space.Do(f) })
+	return h
 }
 
 // come and leave count clients; the holder ends some time after the last.

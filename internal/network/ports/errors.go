@@ -14,30 +14,6 @@ import (
 	"berth/internal/network"
 )
 
-// TakenError says that a port of the host is somebody else's.
-type TakenError struct {
-	Proto  string
-	At     netip.AddrPort
-	By     string // who has it, for people; empty: nobody can tell
-	Inside uint16
-	Free   uint16 // one that is free; 0: none was found
-}
-
-func (e *TakenError) Error() string {
-	text := fmt.Sprintf("Bind for %s failed: port is already allocated", e.At)
-	if e.By != "" {
-		text += ": " + e.By + " listens there"
-	}
-	if e.Free != 0 {
-		suffix := ""
-		if e.Proto != "tcp" {
-			suffix = "/" + e.Proto
-		}
-		text += fmt.Sprintf("; %d is free: use -p %d:%d%s", e.Free, e.Free, e.Inside, suffix)
-	}
-	return text
-}
-
 // RangeError says that all ports of a range are taken.
 type RangeError struct {
 	Proto       string
@@ -68,7 +44,7 @@ func (h *Host) explain(err error, owner string, asked network.Port, at netip.Add
 
 func (h *Host) takenError(owner string, asked network.Port, at netip.AddrPort) error {
 	list := listeners.List()
-	e := &TakenError{Proto: asked.Proto, At: at, Inside: asked.Inside}
+	e := &network.TakenError{Proto: asked.Proto, At: at, Inside: asked.Inside}
 	from := max(at.Port(), unprivilegedStart()-1)
 	if os.Geteuid() == 0 && !inUserNamespace() {
 		from = at.Port()

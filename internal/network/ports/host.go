@@ -126,7 +126,7 @@ func (h *Host) reserve(p *Published, owner string, asked network.Port) error {
 	var first error
 	for port := int(asked.HostPort); port <= int(max(asked.HostPort, asked.HostEnd)); port++ {
 		err := h.listen(p, owner, asked, addrs, uint16(port))
-		var t *TakenError
+		var t *network.TakenError
 		if err == nil || !errors.As(err, &t) {
 			return err
 		}
@@ -150,7 +150,7 @@ func (h *Host) any(p *Published, owner string, asked network.Port, addrs []netip
 		if err = h.listen(p, owner, asked, addrs, 0); err == nil {
 			return nil
 		}
-		var t *TakenError
+		var t *network.TakenError
 		if !errors.As(err, &t) {
 			return err
 		}

@@ -9,6 +9,7 @@ import (
 // Refuse is the answer that says why not.
 func Refuse(err error) *Response {
 	a := &Response{V: 1, Error: err.Error()}
+	errors.As(err, &a.Taken)
 	for _, k := range kinds() {
 		if errors.Is(err, k) {
 			a.Kind = k.Error()
@@ -21,6 +22,9 @@ func Refuse(err error) *Response {
 func (a *Response) Err() error {
 	if a.Error == "" {
 		return nil
+	}
+	if a.Taken != nil {
+		return a.Taken
 	}
 	for _, k := range kinds() {
 		if a.Kind == k.Error() {

@@ -71,10 +71,13 @@ type Drop struct {
 
 // Response answers a request.
 type Response struct {
-	V        int               `json:"v"`
-	Error    string            `json:"error,omitempty"` // the whole line, for the user
-	Kind     string            `json:"kind,omitempty"`  // of errdef: conflict, invalid, not found …; empty: other
-	Settings *network.Settings `json:"settings,omitempty"`
-	Warnings []string          `json:"warnings,omitempty"`
-	Files    int               `json:"files,omitempty"` // descriptors that come with it
+	V     int    `json:"v"`
+	Error string `json:"error,omitempty"` // the whole line, for the user
+	Kind  string `json:"kind,omitempty"`  // of errdef: conflict, invalid, not found …; empty: other
+	// Taken is set beside Error where a port is taken. Whose it is the client can
+	// tell better: the kernel tells a holder in a user namespace no accounts outside.
+	Taken    *network.TakenError `json:"taken,omitempty"`
+	Settings *network.Settings   `json:"settings,omitempty"`
+	Warnings []string            `json:"warnings,omitempty"`
+	Files    int                 `json:"files,omitempty"` // descriptors that come with it
 }
