@@ -207,6 +207,9 @@ func (a *app) spawn(e *execution, c *container, spec *specs.Spec, p *specs.Proce
 		return nil, err
 	}
 	dirs, err := c.subgroups(e.cgroups)
+	if err == nil && c.Unit != "" {
+		err = c.enterTree()
+	}
 	if err != nil {
 		return nil, err
 	}

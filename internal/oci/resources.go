@@ -175,6 +175,7 @@ func (a *app) prepareGroup(c *container, s *specs.Spec) (release func(), err err
 		var scope *systemd.Scope
 		if scope, warnings, err = systemd.Prepare(slice, prefix, name, l, facts); err == nil {
 			c.Group, c.Unit, release = scope.Group, scope.Unit, scope.Release
+			err = c.enterTree()
 		}
 	} else {
 		c.Group, warnings, err = cgroup.PrepareAt(cgroupsPath(s, c.ID), l, facts)
@@ -183,6 +184,18 @@ func (a *app) prepareGroup(c *container, s *specs.Spec) (release func(), err err
 		a.log.warningf("%s", w)
 	}
 	return release, err
+}
+
+// enterTree moves this command to where what it forks can join the group, when
+// systemd has made that for an account which is logged in.
+func (c *container) enterTree() error {
+	if c.Group == nil || len(c.Group.Dirs) == 0 {
+		return nil // nothing to join
+	}
+	if err := systemd.Enter(); err != nil {
+		return fmt.Errorf("nothing can be started in the scope %s from here: %w", c.Unit, err)
+	}
+	return nil
 }
 
 // facts looks at the machine. An account that is not root has what it was

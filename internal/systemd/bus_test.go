@@ -209,6 +209,21 @@ func TestEncloseLooks(t *testing.T) {
 	}
 }
 
+// TestBelow: who is in the tree of his systemd need not be moved into it.
+func TestBelow(t *testing.T) {
+	for group, want := range map[string]bool{
+		"/user.slice/user-1000.slice/session-3.scope":                             false,
+		"/user.slice/user-1000.slice/user@1000.service/app.slice/run-r1.scope":    true,
+		"/user.slice/user-1000.slice/user@1000.service":                           true,
+		"/user.slice/user-100.slice/user@100.service/user.slice/berth-made.scope": false,
+		"/user.slice/user-1000.slice/user@1000.services/x":                        false,
+	} {
+		if got := below(group, 1000); got != want {
+			t.Errorf("%s: %v", group, got)
+		}
+	}
+}
+
 func errorText(err error) string {
 	if err == nil {
 		return ""

@@ -128,6 +128,28 @@ func enclose(sockets []string, slice, unit string, pid int) (string, error) {
 	return group, err
 }
 
+// Enter moves the calling process, of an ordinary account, to its systemd: into
+// a scope of its own, which goes with it. The kernel lets an account move a
+// process only within what is the account's, which a login session's group is
+// not; so what a login forks can join the groups of the account's systemd only
+// after this. Whoever is there already stays.
+func Enter() error {
+	uid := outerUID()
+	if uid == 0 {
+		return nil
+	}
+	if place, err := groupOf(os.Getpid()); err == nil && below(place, uid) {
+		return nil
+	}
+	_, err := Enclose("", fmt.Sprintf("berth-command-%d", os.Getpid()), os.Getpid())
+	return err
+}
+
+// below tells whether a group belongs to the systemd of an account.
+func below(group string, uid int) bool {
+	return strings.Contains(group+"/", fmt.Sprintf("/user@%d.service/", uid))
+}
+
 // start starts a scope and waits until it is there. A failed one of the same
 // name, left over, is cleared away first.
 func (b *bus) start(unit string, list []property) error {

@@ -13,6 +13,7 @@ import (
 	"strings"
 	"sync"
 	"syscall"
+	"testing"
 	"time"
 
 	"berth/test/lab"
@@ -24,7 +25,6 @@ const bootPatience = 10 * time.Minute
 
 // machine is a running system.
 type machine struct {
-	t       lab.T
 	image   image
 	dir     string // of this machine: sockets and the console's log
 	port    string // on the host's loopback, where its sshd is
@@ -35,19 +35,21 @@ type machine struct {
 
 // options of a boot.
 type options struct {
+	image  image
 	kernel string // "6.1" or "5.10"
 	lab    *lab.Lab
 	disk   string // what [pack] has made; it is below /bench there
 }
 
 // boot starts a machine and waits until one can log in. It goes with the test.
-func boot(t lab.T, dir string, o options) *machine {
+func boot(t *testing.T, o options) *machine {
 	t.Helper()
-	m := &machine{t: t, image: openImage(t), dir: dir, ended: make(chan struct{})}
+	dir := t.TempDir()
+	m := &machine{image: o.image, dir: dir, ended: make(chan struct{})}
 	m.console.ready = make(chan struct{})
 	kernel, err := m.image.kernel(o.kernel)
 	if err != nil {
-		t.Fatal(err)
+		t.Skipf("left out: %v", err)
 	}
 	m.port = freePort(t)
 	m.cmd = exec.Command("qemu-system-x86_64", "-nodefaults", "-nographic", "-no-reboot",
@@ -108,34 +110,35 @@ func freePort(t lab.T) string {
 // session is a login: until it is closed the account has a session and, with
 // it, a user manager of systemd.
 type session struct {
+	t       *testing.T
 	m       *machine
 	account string
 	socket  string
 	master  *exec.Cmd
 }
 
-// login logs an account in.
-func (m *machine) login(account string) *session {
-	m.t.Helper()
+// login logs an account in, until the end of the test.
+func (m *machine) login(t *testing.T, account string) *session {
+	t.Helper()
 	dir, err := os.MkdirTemp("", "bench-ssh-") // a path short enough for a socket
 	if err != nil {
-		m.t.Fatal(err)
+		t.Fatal(err)
 	}
-	m.t.Cleanup(func() { os.RemoveAll(dir) })
-	s := &session{m: m, account: account, socket: filepath.Join(dir, "s")}
+	t.Cleanup(func() { os.RemoveAll(dir) })
+	s := &session{t: t, m: m, account: account, socket: filepath.Join(dir, "s")}
 	s.master = m.ssh(account, "-M", "-N", "-S", s.socket)
 	var said bytes.Buffer
 	s.master.Stderr = &said
 	if err := s.master.Start(); err != nil {
-		m.t.Fatal(err)
+		t.Fatal(err)
 	}
-	m.t.Cleanup(s.logout)
+	t.Cleanup(s.logout)
 	for start := time.Now(); time.Since(start) < bootPatience; time.Sleep(100 * time.Millisecond) {
 		if _, err := os.Stat(s.socket); err == nil {
 			return s
 		}
 	}
-	m.t.Fatalf("%s cannot log in: %s\n%s", account, said.String(), m.console.text())
+	t.Fatalf("%s cannot log in: %s\n%s", account, said.String(), m.console.text())
 	return nil
 }
 
@@ -170,7 +173,7 @@ type result struct {
 
 // run runs a shell command and waits for its end.
 func (s *session) run(line string) result {
-	s.m.t.Helper()
+	s.t.Helper()
 	ctx, cancel := context.WithTimeout(context.Background(), bootPatience)
 	defer cancel()
 	cmd := s.command(ctx, line)
@@ -179,17 +182,17 @@ func (s *session) run(line string) result {
 	err := cmd.Run()
 	var exit *exec.ExitError
 	if err != nil && !errors.As(err, &exit) {
-		s.m.t.Fatalf("%s: %s: %v", s.account, line, err)
+		s.t.Fatalf("%s: %s: %v", s.account, line, err)
 	}
 	return result{out: out.String(), err: errs.String(), code: cmd.ProcessState.ExitCode()}
 }
 
 // must is run for a command that has to succeed; it returns the trimmed output.
 func (s *session) must(line string) string {
-	s.m.t.Helper()
+	s.t.Helper()
 	r := s.run(line)
 	if r.code != 0 {
-		s.m.t.Fatalf("%s: %s: exit code %d\n%s%s", s.account, line, r.code, r.out, r.err)
+		s.t.Fatalf("%s: %s: exit code %d\n%s%s", s.account, line, r.code, r.out, r.err)
 	}
 	return strings.TrimSpace(r.out)
 }
