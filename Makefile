@@ -7,7 +7,7 @@ GO      ?= go
 
 export CGO_ENABLED = 0
 
-.PHONY: build demo test vm lint bench bench-oci bench-pull bench-range fuzz clean
+.PHONY: build demo test vm lint bench bench-oci bench-pull bench-range bench-net fuzz clean
 
 # Stages are programs of their own inside the big one: see internal/stage. Where
 # the process begins when it is called as an OCI runtime: see internal/prelude.
@@ -67,6 +67,12 @@ bench-oci: build
 bench-pull: build
 	test/packages.sh
 	$(GO) run ./test/bench/pull
+
+# Networks of containers beside a bare pair of interfaces, in a network
+# namespace of its own (as root).
+bench-net: build
+	test/packages.sh
+	$(GO) run ./test/bench/net
 
 bench-range: build
 	test/packages.sh
