@@ -35,7 +35,7 @@ func (e *Engine) Info(ctx context.Context) (system.Info, error) {
 		ID:     e.identity(),
 		Driver: driver, DriverStatus: e.driverStatus(),
 		Plugins: system.PluginsInfo{
-			Volume: []string{volume.Driver}, Network: []string{"host", "null"}, Log: logopt.Drivers(),
+			Volume: []string{volume.Driver}, Network: []string{"bridge", "host", "macvlan", "null"}, Log: logopt.Drivers(),
 		},
 		IPv4Forwarding: e.host.Forwarding(),
 		SystemTime:     time.Now().Format(time.RFC3339Nano),

@@ -92,6 +92,7 @@ func (c *container) launch() error {
 		return err
 	}
 	c.publish()
+	c.inNetworks("connect")
 	c.happened("start", nil)
 	c.startChecks()
 	return nil

@@ -1,12 +1,15 @@
 package shim
 
 import (
+	"cmp"
 	"context"
 	"maps"
 	"strconv"
 
 	"berth/internal/journal"
+	"berth/internal/network"
 	"berth/internal/published"
+	"berth/internal/state"
 )
 
 // happened tells the journal. What a container does goes on without it.
@@ -17,6 +20,30 @@ func (c *container) happened(action string, more map[string]string) {
 	}
 	maps.Copy(attrs, more)
 	c.journal.Append(journal.Event{Type: "container", Action: action, ID: c.plan.ID, Attributes: attrs})
+}
+
+// inNetworks tells the journal which networks the container has come into, or
+// gone out of.
+func (c *container) inNetworks(action string) {
+	if c.plan.Network == nil {
+		return
+	}
+	var got network.Settings
+	if state.ReadJSON(settingsFile, &got) != nil {
+		return // it runs without
+	}
+	drivers := map[string]string{}
+	for _, e := range c.plan.Network.Join.Endpoints {
+		drivers[e.Network.ID] = e.Network.Driver
+	}
+	var all []journal.Event
+	for _, e := range got.Endpoints {
+		attrs := map[string]string{"container": c.plan.ID, "name": e.Network, "type": cmp.Or(drivers[e.NetworkID], network.Bridge)}
+		all = append(all, journal.Event{Type: "network", Action: action, ID: e.NetworkID, Attributes: attrs})
+	}
+	if len(all) > 0 {
+		c.journal.Append(all...)
+	}
 }
 
 // publish tells other accounts, if they are to know. The container runs whether
@@ -40,6 +67,7 @@ func (c *container) died() {
 	c.happened("die", map[string]string{
 		"exitCode": strconv.Itoa(c.status.ExitCode), "execDuration": strconv.Itoa(int(ran.Seconds())),
 	})
+	c.inNetworks("disconnect")
 }
 
 // watchMemory has every kill for want of memory told when it happens.
