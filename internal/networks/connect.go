@@ -160,8 +160,7 @@ func (s *Set) Disconnect(ctx context.Context, text, ref string, force bool) erro
 	}
 	change := *r
 	change.Networks = places(r)
-	ep, there := change.Networks[n.Name]
-	if !there || ep.NetworkID != "" && n.ID != "" && ep.NetworkID != n.ID {
+	if _, there := change.Networks[n.Name]; !there {
 		return notConnected(r, n)
 	}
 	delete(change.Networks, n.Name)
@@ -182,16 +181,17 @@ func (s *Set) Disconnect(ctx context.Context, text, ref string, force bool) erro
 // placeOf finds the network that a container is to leave, also one that is
 // removed and only its record still speaks of.
 func (s *Set) placeOf(r *roster.Record, text string) (network.Network, error) {
-	n, err := s.Find(text)
-	if err == nil {
+	for name, ep := range r.Networks {
+		if name != text && ep.NetworkID != text {
+			continue
+		}
+		n, err := s.named(ep.NetworkID, name)
+		if err != nil {
+			n = network.Network{Name: name, ID: ep.NetworkID, Driver: network.Bridge}
+		}
 		return n, nil
 	}
-	for name, ep := range r.Networks {
-		if name == text || ep.NetworkID == text {
-			return network.Network{Name: name, ID: ep.NetworkID, Driver: network.Bridge}, nil
-		}
-	}
-	return n, err
+	return s.Find(text)
 }
 
 func notConnected(r *roster.Record, n network.Network) error {
