@@ -23,7 +23,7 @@ func (h *Holder) resolver(m *member) {
 	host := network.ParseResolver(text)
 	m.settings.Gateway = h.gateway(m)
 	in := m.DNS.Embedded(netip.MustParseAddr(names.Address), host)
-	if !h.account && len(m.settings.Endpoints) == 1 && m.settings.Endpoints[0].Network == defaultNetwork {
+	if !h.account && len(m.settings.Endpoints) == 1 && m.settings.Endpoints[0].Network == defaultNetwork && !linked(m) {
 		servers := m.DNS.Servers
 		if len(servers) == 0 {
 			servers = host.Servers
@@ -36,6 +36,11 @@ func (h *Holder) resolver(m *member) {
 		}
 	}
 	m.settings.DNS = in
+}
+
+// linked says that a container has names of its own for others.
+func linked(m *member) bool {
+	return slices.ContainsFunc(m.Endpoints, func(e network.Endpoint) bool { return len(e.Links) > 0 })
 }
 
 // unreachable says that an address means another place in a container.
