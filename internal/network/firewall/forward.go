@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"io/fs"
 	"slices"
+	"strings"
 
 	"github.com/google/nftables"
 	"github.com/google/nftables/expr"
@@ -186,7 +187,9 @@ func (t *Table) guarded(f forwarding) ([]nftables.SetElement, error) {
 func (t *Table) newcomers(before []nftables.SetElement) (bool, error) {
 	links, err := t.space.Links()
 	for _, l := range links {
-		known := l.Name == "lo" || t.ours(l.Name) || t.ours(l.Bridge) ||
+		// The end of a pair whose other end, in a namespace, is just going.
+		leaving := l.Type == "veth" && l.Bridge == "" && strings.HasPrefix(l.Name, "veth")
+		known := l.Name == "lo" || leaving || t.ours(l.Name) || t.ours(l.Bridge) ||
 			slices.ContainsFunc(before, func(e nftables.SetElement) bool { return ifnameOf(e.Key) == l.Name })
 		if !known {
 			return true, nil

@@ -174,7 +174,7 @@ func send(c *mdl.Conn, kind mdl.HeaderType, flags mdl.HeaderFlags, attrs []mdl.A
 func explain(err error) error {
 	for _, missing := range []error{unix.EPROTONOSUPPORT, unix.EOPNOTSUPP, unix.EINVAL, unix.ENOENT, unix.EAFNOSUPPORT} {
 		if errors.Is(err, missing) {
-			return fmt.Errorf("this kernel lacks nf_tables or a part of it (CONFIG_NF_TABLES_INET, NFT_NAT, NFT_MASQ, NFT_CT, NFT_FIB_INET; try modprobe nf_tables): %w", err)
+			return fmt.Errorf("this kernel lacks nf_tables or a part of it (CONFIG_NF_TABLES_INET, NFT_NAT, NFT_MASQ, NFT_CT, NFT_FIB_INET; try modprobe nf_tables); --network host works: %w", err)
 		}
 	}
 	return fmt.Errorf("nftables: %w", err)

@@ -8,6 +8,7 @@ import (
 	"hash/fnv"
 	"net/netip"
 	"os"
+	"slices"
 	"strconv"
 
 	"berth/internal/network"
@@ -83,7 +84,10 @@ func (h *Holder) makeBridge(l *live) error {
 	for _, s := range l.Subnets {
 		rules.Subnets = append(rules.Subnets, s.Prefix)
 	}
-	return h.table.AddNetwork(rules)
+	if err := h.table.AddNetwork(rules); err != nil || h.account || l.Internal {
+		return err
+	}
+	return h.table.Forward(slices.ContainsFunc(b.Addresses, func(p netip.Prefix) bool { return p.Addr().Is6() }))
 }
 
 // masquerade says whether containers go out under another address: the host's, or

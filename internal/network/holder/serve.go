@@ -65,6 +65,9 @@ func (h *Holder) answer(c *wire.Conn, lease **member, q *wire.Request, files []*
 	if err != nil {
 		return wire.Refuse(err), nil
 	}
+	if q.Join != nil {
+		a.Warnings = h.warnings()
+	}
 	return &a, give
 }
 
@@ -75,4 +78,15 @@ func (h *Holder) spaces() []*os.File {
 		return nil
 	}
 	return []*os.File{h.user, h.ns}
+}
+
+// warnings are what was changed on the host for the sake of networks, or stands in
+// their way. Who starts a container hears of it.
+func (h *Holder) warnings() []string {
+	h.making.Lock()
+	defer h.making.Unlock()
+	if h.table == nil {
+		return nil
+	}
+	return h.table.Warnings()
 }
