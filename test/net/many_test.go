@@ -13,8 +13,8 @@ import (
 )
 
 // TestMany starts many containers on one network at once: each has an address of
-// its own and finds the others by name. Then all are killed, with everything that
-// looks after them, and nothing stays.
+// its own and finds the others by name. Then all are killed, with what looks after
+// them, and nothing stays.
 func TestMany(t *testing.T) {
 	n := 100
 	if s := os.Getenv("BERTH_NET_MANY"); s != "" {
@@ -57,6 +57,35 @@ func TestMany(t *testing.T) {
 	})
 }
 
+// TestAllKilled: when the holder dies with all the rest, only a bridge without
+// ports and forwarding that is closed to strangers may stay, until the next
+// container has come and gone.
+func TestAllKilled(t *testing.T) {
+	hosts(t, func(h *host) {
+		h.berth("network", "create", "red")
+		h.run("r1", "--network", "red", "-p", "8080:80")
+		h.run("r2", "--network", "red")
+		h.killAll([]string{"r1", "r2"}, h.holders()...)
+		deadline := time.Now().Add(10 * time.Second)
+		for left := ""; ; {
+			left = strings.Join(h.kernel(), "\n")
+			if !strings.Contains(left, "veth") && !strings.Contains(left, "table inet berth-") || strings.Contains(left, "table inet berth-forward") && strings.Count(left, "table") == 1 {
+				break
+			}
+			if time.Now().After(deadline) {
+				h.t.Fatalf("left with\n%s", left)
+			}
+		}
+		h.run("r3", "--network", "red", "-p", "8080:80")
+		if got := h.callsFrom(h.other, "tcp/"+hostAddr+":8080"); got["tcp/"+hostAddr+":8080"] != otherAddr {
+			h.t.Errorf("the next one: %v", got)
+		}
+		h.berth("rm", "-f", "r1", "r2", "r3")
+		h.berth("network", "rm", "red")
+		h.clean()
+	})
+}
+
 // addresses fails if one was given twice.
 func (h *host) addresses(ids []string) {
 	h.t.Helper()
@@ -81,10 +110,9 @@ func (h *host) addresses(ids []string) {
 	}
 }
 
-// killAll kills all processes of the containers and what holds their networks.
-func (h *host) killAll(ids []string) {
+// killAll kills all processes of the containers, and others.
+func (h *host) killAll(ids []string, pids ...int) {
 	h.t.Helper()
-	pids := h.holders()
 	for _, line := range strings.Fields(h.berth(append([]string{"inspect", "--format", "{{.State.Pid}} {{.Id}}"}, ids...)...)) {
 		if pid, err := strconv.Atoi(line); err == nil && len(line) < 64 {
 			parent, _ := os.ReadFile(fmt.Sprintf("/proc/%d/stat", pid))

@@ -371,6 +371,9 @@ func TestForwardStays(t *testing.T) {
 	if got, err := l.host.Sysctl("ipv4/ip_forward"); err != nil || got != "0" {
 		t.Errorf("ip_forward is %s, %v: whoever ends last switches it off", got, err)
 	}
+	if rules := ruleset(t, l.host); rules != "" {
+		t.Errorf("left:\n%s", rules)
+	}
 }
 
 // Docker and host firewalls drop what is forwarded: containers get through, and

@@ -128,11 +128,16 @@ func among(key expr.MetaKey, set *nftables.Set) []expr.Any {
 // machine or another engine relies on what it found, and so does another holder,
 // which then does this.
 func (t *Table) stopForwarding() error {
+	guarded := false
 	for _, f := range families(true) {
 		before, err := t.guarded(f)
-		if err != nil || before == nil {
+		if err != nil {
 			return err
 		}
+		if before == nil {
+			continue
+		}
+		guarded = true
 		if needed, err := t.newcomers(before); err != nil || needed {
 			return err
 		}
@@ -148,6 +153,9 @@ func (t *Table) stopForwarding() error {
 				t.space.SetSysctl("ipv6/conf/"+ifnameOf(e.Key)+"/accept_ra", "1") // it may be gone
 			}
 		}
+	}
+	if !guarded {
+		return nil
 	}
 	t.conn.DelTable(&nftables.Table{Name: guardTable, Family: nftables.TableFamilyINet})
 	return t.flush()
