@@ -105,6 +105,8 @@ func (e *Engine) idSpace(r *record, hc *container.HostConfig) (s idSpace, err er
 		s.joined, s.outer = st.Init.Pid, userns.Map{UIDs: rangesOf(b.IDs.UIDs), GIDs: rangesOf(b.IDs.GIDs)}
 	} else if s.outer, err = e.inside.Ranges(); err != nil {
 		return s, &Error{Kind: ErrNotSupported, Text: fmt.Sprintf("container %s was made with the ids of /etc/subuid, which this account has no more: %v", r.Name, err)}
+	} else if err := e.sameIDs(r, s.outer); err != nil {
+		return s, err
 	}
 	mode, err := spec.ParseUserns(hc.UsernsMode)
 	if err != nil {
@@ -119,6 +121,29 @@ func (e *Engine) idSpace(r *record, hc *container.HostConfig) (s idSpace, err er
 		InnerUIDs: mappings(s.inner.UIDs), InnerGIDs: mappings(s.inner.GIDs),
 	}
 	return s, nil
+}
+
+// sameIDs refuses a container whose files were made with ids that mean others
+// now: they would belong to nobody in it.
+func (e *Engine) sameIDs(r *record, now userns.Map) error {
+	b, err := e.bundle(r.ID)
+	if err != nil || !b.IDs.Some() {
+		return nil // it was never started
+	}
+	had := userns.Map{UIDs: rangesOf(b.IDs.UIDs), GIDs: rangesOf(b.IDs.GIDs)}
+	if now.Extends(had) {
+		return nil
+	}
+	return &Error{Kind: ErrNotSupported, Text: fmt.Sprintf("the files of container %s belong to ids that /etc/subuid and /etc/subgid granted when it was last started (%s), and these grant others now (%s): an administrator can give them back; else remove it and make it anew", r.Name, granted(had), granted(now))}
+}
+
+// granted are the ids of a map in words.
+func granted(m userns.Map) string {
+	var words []string
+	for _, r := range m.UIDs[1:] {
+		words = append(words, fmt.Sprintf("%d:%d", r.Outside, r.Size))
+	}
+	return strings.Join(words, ", ")
 }
 
 // open makes the namespaces, while the caller goes on; the answer waits for them.

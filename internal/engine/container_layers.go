@@ -1,7 +1,9 @@
 package engine
 
 import (
+	"cmp"
 	"context"
+	"fmt"
 	"slices"
 
 	"berth/internal/layer"
@@ -14,6 +16,11 @@ import (
 func (e *Engine) layers(kind store.Kind) *layer.Set {
 	if e.inside == nil {
 		return layer.OpenKind(e.dir, kind, nil)
+	}
+	if kind == store.Ranged {
+		// They may be those of ids that the account had before. That it has
+		// none now is said where some are needed.
+		_, _ = e.inside.Ranges()
 	}
 	return layer.OpenKind(e.dir, kind, e.inside)
 }
@@ -39,7 +46,16 @@ func kindOf(r *record) store.Kind {
 }
 
 // stack returns the folders of a container's layers, top first.
-func (e *Engine) stack(r *record) ([]string, error) { return e.layers(kindOf(r)).Stack(r.Layers) }
+func (e *Engine) stack(r *record) ([]string, error) {
+	trees, err := e.layers(kindOf(r)).Stack(r.Layers)
+	if err == nil || kindOf(r) != store.Ranged {
+		return trees, err
+	}
+	if now, none := e.inside.Ranges(); none == nil { // it may be why
+		err = cmp.Or(e.sameIDs(r, now), err)
+	}
+	return nil, err
+}
 
 // ensureLayers makes the layers of a new container that are there with other
 // owners only.
@@ -53,7 +69,10 @@ func (e *Engine) ensureLayers(ctx context.Context, r *record) error {
 		return err
 	}
 	defer lease.Close()
-	return set.Ensure(ctx, r.Layers)
+	if err := set.Ensure(ctx, r.Layers); err != nil {
+		return fmt.Errorf("%w; or remove image %s and pull it again", err, r.Image)
+	}
+	return nil
 }
 
 // copyLayers copies what a container's image has at a path into an empty folder.

@@ -49,7 +49,11 @@ func (a *Account) Ranges() (userns.Map, error) {
 	if a == nil {
 		return userns.Ranges(host.Host{})
 	}
-	a.look.Do(func() { a.ranges, a.none = userns.Ranges(a.host) })
+	a.look.Do(func() {
+		if a.ranges, a.none = userns.Ranges(a.host); a.none == nil {
+			a.none = a.settle(a.ranges)
+		}
+	})
 	return a.ranges, a.none
 }
 

@@ -26,7 +26,7 @@ const (
 	account   = usernstest.ID
 	firstUID  = 200000
 	firstGID  = 300000
-	granted   = "ranged:200000:65536\n"
+	grantedU  = "ranged:200000:65536\n"
 	grantedGr = "ranged:300000:65536\n"
 )
 
@@ -38,7 +38,7 @@ func TestMain(m *testing.M) {
 	usernstest.Main(m)
 }
 
-func asAccount(t *testing.T) bool { return usernstest.As(t, granted, grantedGr) }
+func asAccount(t *testing.T) bool { return usernstest.As(t, grantedU, grantedGr) }
 
 // open makes a data root.
 func open(t *testing.T) (*state.Dir, *Account) {
@@ -202,8 +202,8 @@ func TestBroken(t *testing.T) {
 		t.Errorf("not there: %v", err)
 	}
 	dir.Sweep() // after one that was killed
-	for _, sub := range []string{"tmp", string(store.Ranged)} {
-		if left, _ := os.ReadDir(dir.Path(sub)); len(left) > 0 {
+	for sub, want := range map[string]int{"tmp": 0, string(store.Ranged): 1} {
+		if left, _ := os.ReadDir(dir.Path(sub)); len(left) != want {
 			t.Errorf("in %s there is %v", sub, left)
 		}
 	}

@@ -56,7 +56,7 @@ func (t *Temp) Close() error {
 		return err
 	}
 	if ierr := t.dir.inside.remove(t.path); ierr != nil {
-		return fmt.Errorf("%w: %w", err, ierr)
+		return fmt.Errorf("files of other ids stay in %[2]s: %[1]w; an administrator removes them with: sudo rm -rf %[2]s", ierr, t.path)
 	}
 	return nil
 }
@@ -164,6 +164,7 @@ func (d *Dir) sweepTemp(dir string) (n int, err error) {
 	if err != nil {
 		return 0, err
 	}
+	var errs []error
 	for _, e := range entries {
 		t := &Temp{dir: d, path: filepath.Join(dir, e.Name())}
 		if d.Lives(t.path) {
@@ -174,9 +175,10 @@ func (d *Dir) sweepTemp(dir string) (n int, err error) {
 			remove = t.CloseLater // it may hold whole images
 		}
 		if err := remove(); err != nil {
-			return n, err
+			errs = append(errs, err)
+			continue
 		}
 		n++
 	}
-	return n, nil
+	return n, errors.Join(errs...)
 }

@@ -64,6 +64,25 @@ func inside(rs []Range, id uint32) bool {
 	return slices.ContainsFunc(rs, func(r Range) bool { return id >= r.Inside && id-r.Inside < r.Size })
 }
 
+// Extends reports whether all ids of an earlier map are what they were, so that
+// files that were made with it belong to the same ids of a container.
+func (m Map) Extends(earlier Map) bool {
+	return extends(m.UIDs, earlier.UIDs) && extends(m.GIDs, earlier.GIDs)
+}
+
+func extends(rs, earlier []Range) bool {
+	for _, e := range earlier {
+		for at := uint64(e.Inside); at < uint64(e.Inside)+uint64(e.Size); {
+			i := slices.IndexFunc(rs, func(r Range) bool { return at >= uint64(r.Inside) && at < uint64(r.Inside)+uint64(r.Size) })
+			if i < 0 || uint64(rs[i].Outside)+at-uint64(rs[i].Inside) != uint64(e.Outside)+at-uint64(e.Inside) {
+				return false
+			}
+			at = uint64(rs[i].Inside) + uint64(rs[i].Size)
+		}
+	}
+	return true
+}
+
 // Max is the greatest id that is both a user's and a group's, when all below it
 // are.
 func (m Map) Max() uint32 { return min(top(m.UIDs), top(m.GIDs)) }

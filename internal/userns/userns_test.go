@@ -23,6 +23,30 @@ const account54321 = usernstest.ID
 
 func TestMain(m *testing.M) { usernstest.Main(m) }
 
+func TestExtends(t *testing.T) {
+	had := Map{UIDs: []Range{{0, 1000, 1}, {1, 100000, 10}}, GIDs: []Range{{0, 1000, 1}, {1, 100000, 10}}}
+	with := func(uids ...Range) Map { return Map{UIDs: append([]Range{{0, 1000, 1}}, uids...), GIDs: had.GIDs} }
+	for what, c := range map[string]struct {
+		now  Map
+		want bool
+	}{
+		"the same":     {had, true},
+		"more":         {with(Range{1, 100000, 10}, Range{11, 200000, 5}), true},
+		"a longer one": {with(Range{1, 100000, 65536}), true},
+		"in two":       {with(Range{1, 100000, 4}, Range{5, 100004, 6}), true},
+		"moved":        {with(Range{1, 100001, 10}), false},
+		"shorter":      {with(Range{1, 100000, 9}), false},
+		"in the back":  {with(Range{1, 200000, 5}, Range{6, 100000, 10}), false},
+		"none":         {with(), false},
+		"other groups": {Map{UIDs: had.UIDs, GIDs: []Range{{0, 1000, 1}, {1, 5, 10}}}, false},
+		"another id":   {Map{UIDs: []Range{{0, 1001, 1}, {1, 100000, 10}}, GIDs: had.GIDs}, false},
+	} {
+		if got := c.now.Extends(had); got != c.want {
+			t.Errorf("%s: %t", what, got)
+		}
+	}
+}
+
 func TestRanges(t *testing.T) {
 	if !usernstest.As(t, "other:100000:5\nranged:200000:10\n54321:300000:65536\nranged:54320:3\nranged:200005:1\n", "ranged:400000:7\n") {
 		return
