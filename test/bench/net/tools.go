@@ -52,10 +52,10 @@ func findTools(dir string) ([]*tool, error) {
 	if path, err := exec.LookPath("podman"); err == nil {
 		root := filepath.Join(dir, "podman")
 		podman := func(args ...string) *exec.Cmd {
-			return exec.Command(path, append([]string{"--root", root, "--runroot", root + ".run", "--cgroup-manager", "cgroupfs"}, args...)...)
+			return exec.Command(path, append([]string{"--root", root, "--runroot", root + ".run", "--cgroup-manager", "cgroupfs", "--runtime", "runc"}, args...)...)
 		}
-		// It would raise this limit, which not every root may.
-		tools = append(tools, &tool{name: "podman, root", command: podman, options: []string{"--ulimit", "nofile=1024:1024"}})
+		// It would raise these limits, which not every root may.
+		tools = append(tools, &tool{name: "podman, root", command: podman, options: []string{"--ulimit", "nofile=1024:1024", "--ulimit", "nproc=1024:1024"}})
 	}
 	if path, err := exec.LookPath("docker"); err == nil && exec.Command(path, "version").Run() == nil {
 		// Its daemon is in the machine's network: only what stays there can be
