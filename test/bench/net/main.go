@@ -19,7 +19,6 @@ import (
 	"net"
 	"os"
 	"os/exec"
-	"path/filepath"
 	"runtime"
 	"slices"
 	"strconv"
@@ -257,15 +256,22 @@ func serve(cmd *exec.Cmd, address string) (stop func(), err error) {
 		_ = cmd.Process.Kill()
 		_ = cmd.Wait()
 	}
+	if err := answers(address); err != nil {
+		stop()
+		return nil, err
+	}
+	return stop, nil
+}
+
+// answers waits until somebody listens at an address.
+func answers(address string) error {
 	for range 100 {
 		if c, err := net.Dial("tcp", address); err == nil {
-			c.Close()
-			return stop, nil
+			return c.Close()
 		}
 		time.Sleep(20 * time.Millisecond)
 	}
-	stop()
-	return nil, fmt.Errorf("%s does not answer", filepath.Base(cmd.Path))
+	return fmt.Errorf("iperf3 does not answer at %s", address)
 }
 
 // barePair joins two namespaces by a pair of interfaces, with nothing between:
@@ -305,6 +311,9 @@ func barePair() (one func() (float64, error), stop func(), err error) {
 	server := exec.Command("iperf3", "-s")
 	ask <- server
 	if err := <-started; err != nil {
+		return nil, nil, err
+	}
+	if err := answers("192.168.78.2:5201"); err != nil {
 		return nil, nil, err
 	}
 	one = func() (float64, error) {
