@@ -14,6 +14,9 @@
 // compiled test programs to a second disk. replay.go makes ordinary Go test
 // results of what ran there.
 //
+// BERTH_VM=all adds what takes long: servers whose entry points switch users.
+// BERTH_VM_LOG=FOLDER keeps what test programs say, as they say it.
+//
 // An emulated processor is ten to twenty times slower than a real one: no test
 // here measures time.
 package vm
