@@ -71,7 +71,10 @@ func (h *Holder) adopt(c *wire.Conn, j *wire.Join, ns []*os.File) (*member, erro
 	delete(h.kept, m.ID)
 	h.members[m.ID] = m
 	h.mu.Unlock()
-	err := h.bringUp(m)
+	err := h.publish(m, m.settings.Ports)
+	if err == nil {
+		err = h.bringUp(m)
+	}
 	if err == nil && len(ns) > 0 {
 		err = h.watch(m, ns[0])
 	}
