@@ -3,11 +3,13 @@ package engine
 import (
 	"context"
 	"errors"
+	"fmt"
 	"os"
 	"slices"
 
 	"golang.org/x/sys/unix"
 
+	"berth/internal/foreign"
 	"berth/internal/listeners"
 	"berth/internal/network"
 	"berth/internal/network/client"
@@ -18,7 +20,7 @@ import (
 	"berth/internal/userns"
 )
 
-// holder is how the holder of networks is reached.
+// networkHolder is how the holder of networks is reached.
 func (e *Engine) networkHolder() *client.Client {
 	if !e.host.Rootless {
 		return client.New(e.dir, nil)
@@ -39,18 +41,24 @@ func (e *Engine) networkUser() (*os.File, error) {
 // joinNetworks asks for a container's place in its networks: nil if it is in none
 // that the holder makes.
 func (e *Engine) joinNetworks(ctx context.Context, r *record, opt StartOptions) (*client.Lease, error) {
+	if m := r.HostConfig.NetworkMode; m == "" || m.IsDefault() || m.IsHost() || m.IsNone() || m.IsContainer() {
+		return nil, nil // without --network it is the host's
+	}
 	hold, err := e.Networks().Hold()
 	if err != nil {
 		return nil, err
 	}
 	defer hold.Unlock()
-	ends, err := e.ends(r)
+	ends, err := e.Networks().Endpoints(r)
 	if err != nil || len(ends) == 0 {
 		return nil, err
 	}
 	wanted, err := wantedPorts(r, ends)
 	if err != nil {
 		return nil, err
+	}
+	if !foreign.Ordinary(r.HostConfig.Runtime) {
+		return nil, &Error{Kind: ErrNotSupported, Text: fmt.Sprintf("containers with --runtime %s have no place in network %s: use --network host or none", r.HostConfig.Runtime, ends[0].Network.Name)}
 	}
 	j := &wire.Join{
 		ID: r.ID, Name: r.Name, Hostname: r.Config.Hostname, Endpoints: ends, Ports: wanted,
@@ -62,14 +70,6 @@ func (e *Engine) joinNetworks(ctx context.Context, r *record, opt StartOptions) 
 	}
 	opt.warn(lease.Warnings)
 	return lease, nil
-}
-
-// ends is what a container asks of its networks.
-func (e *Engine) ends(r *record) ([]network.Endpoint, error) {
-	if r.HostConfig.NetworkMode == "default" {
-		return nil, nil
-	}
-	return e.Networks().Endpoints(r)
 }
 
 // wantedPorts are the ports that a container publishes: none, as in Docker, if
