@@ -30,8 +30,8 @@ slirp4netns        slirp4netns      another one
 mmdebstrap         mmdebstrap       the Debian system of these
 mke2fs             e2fsprogs        their disks
 ssh                openssh-client   logs in to them
-iptables-nft       iptables         other software's packet filters, new and old
-nft                nftables         another one's, and a look at ours
+iptables-nft       iptables         packet filters of other software, new and old
+nft                nftables         another one, and a look at ours
 '
 
 missing=$(echo "$need" | while read -r cmd pkg _; do
