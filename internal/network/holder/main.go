@@ -5,6 +5,7 @@ import (
 	"fmt"
 	"os"
 	"os/signal"
+	"runtime"
 	"slices"
 	"time"
 
@@ -42,6 +43,9 @@ func Main() int {
 		fmt.Fprintln(os.Stderr, "berth-net is started by berth when a container needs a network")
 		return 2
 	}
+	// The first thread is what /proc/self and /proc/net speak of, and does not end
+	// with a goroutine: no other may take it into a container's namespace.
+	runtime.LockOSThread()
 	unix.CloseOnExec(socketFD)
 	unix.CloseOnExec(lockFD)
 	// What is in a container with our user namespace must not look at us.
