@@ -274,7 +274,6 @@ func TestBuildErrors(t *testing.T) {
 		want string
 	}{
 		{"no command", func(in *Input) { in.Config.Cmd = nil }, "no command specified"},
-		{"network", func(in *Input) { in.HostConfig.NetworkMode = "bridge" }, `network "bridge" is not supported`},
 		{"ipc", func(in *Input) { in.HostConfig.IpcMode = "mine" }, "invalid IPC mode: mine"},
 		{"pid", func(in *Input) { in.HostConfig.PidMode = "container:" }, "invalid PID mode: container:"},
 		{"uts", func(in *Input) { in.HostConfig.UTSMode = "x" }, "invalid UTS mode: x"},
@@ -342,6 +341,25 @@ func TestBuildErrors(t *testing.T) {
 				t.Errorf("got %v, want %q", err, tt.want)
 			}
 		})
+	}
+}
+
+// TestNetworkNamespace: who is in a network, or in none, has a network namespace
+// of his own, whoever it is that makes interfaces in it.
+func TestNetworkNamespace(t *testing.T) {
+	for mode, want := range map[container.NetworkMode]bool{"bridge": true, "mine": true, "none": true, "host": false} {
+		in := root()
+		in.HostConfig.NetworkMode = mode
+		s, _, err := Build(in)
+		if err != nil {
+			t.Fatal(err)
+		}
+		own := slices.ContainsFunc(s.Linux.Namespaces, func(n specs.LinuxNamespace) bool {
+			return n.Type == specs.NetworkNamespace && n.Path == ""
+		})
+		if own != want {
+			t.Errorf("network %s: own network namespace: %t, want %t", mode, own, want)
+		}
 	}
 }
 
