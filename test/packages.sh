@@ -9,6 +9,7 @@ docker-registry    docker-registry  a real registry on loopback
 busybox            busybox-static   the busybox image
 debootstrap        debootstrap      the debian and python images
 setpriv            util-linux       other accounts and namespaces
+newuidmap          uidmap           accounts with more ids than their own
 skopeo             skopeo           another hand that reads and writes images
 openssl            openssl          the certificate of the TLS registry
 make               make             the README commands

@@ -22,6 +22,17 @@ func TestEscapes(t *testing.T) {
 	})
 }
 
+// TestEscapesRanged tries them on an account with id ranges, whose containers have
+// more ids than the account's own.
+func TestEscapesRanged(t *testing.T) {
+	prepare := func(t *testing.T, l *lab.Lab) { agent(t, l) }
+	lab.Ranges(t, prepare, func(t *testing.T, l *lab.Lab) {
+		for _, a := range attacks() {
+			t.Run(a.name, func(t *testing.T) { play(t, l, a.try) })
+		}
+	})
+}
+
 type attack struct {
 	name string
 	try  func(w *world)

@@ -148,11 +148,15 @@ func Account(t *testing.T, test func(t *testing.T, l *Lab)) {
 // Ranges runs test as an account that has ids beyond its own: /etc/subuid and
 // /etc/subgid grant it those from [RangesFrom] on, in a view of these files that
 // only the test has. Beside them lies etc/of-group, for [RangesGroup] to read.
-func Ranges(t *testing.T, test func(t *testing.T, l *Lab)) {
+// What root has to make for it, prepare makes, which may be nil.
+func Ranges(t *testing.T, prepare, test func(t *testing.T, l *Lab)) {
 	l := Open(t)
 	if !Root() {
 		test(t, l)
 		return
+	}
+	if prepare != nil {
+		prepare(t, l)
 	}
 	for _, name := range []string{"newuidmap", "newgidmap"} {
 		if _, err := exec.LookPath(name); err != nil {

@@ -27,7 +27,7 @@ func TestScripts(t *testing.T) {
 
 // TestRanges runs the scripts for an account that has ids beyond its own.
 func TestRanges(t *testing.T) {
-	lab.Ranges(t, func(t *testing.T, l *lab.Lab) { testscript.Run(t, params(l, "testdata/ranges")) })
+	lab.Ranges(t, nil, func(t *testing.T, l *lab.Lab) { testscript.Run(t, params(l, "testdata/ranges")) })
 }
 
 func params(l *lab.Lab, dir string) testscript.Params {
