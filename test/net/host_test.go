@@ -158,6 +158,12 @@ func (h *host) run(name string, args ...string) {
 	h.t.Helper()
 	all := append([]string{"run", "-d", "--name", name, "-v", h.probe + ":/probe:ro"}, args...)
 	h.berth(append(all, "busybox", "/probe", "serve")...)
+	// Started is not yet listening.
+	for end := time.Now().Add(lab.Patience); h.calls(name, "tcp/127.0.0.1:80")["tcp/127.0.0.1:80"] == ""; {
+		if time.Now().After(end) {
+			h.t.Fatalf("%s does not listen", name)
+		}
+	}
 }
 
 // calls asks from a container.

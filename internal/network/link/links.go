@@ -24,6 +24,12 @@ func (s *Space) Links() ([]Link, error) {
 		return nil, err
 	}
 	links, err := h.LinkList()
+	for range 10 { // others came or went meanwhile: what there is may be missing
+		if !errors.Is(err, netlink.ErrDumpInterrupted) {
+			break
+		}
+		links, err = h.LinkList()
+	}
 	if err != nil {
 		return nil, fmt.Errorf("list the interfaces: %w", err)
 	}
