@@ -6,6 +6,7 @@ import (
 	"os"
 
 	"berth/internal/network/holder"
+	"berth/internal/network/wire"
 	"berth/internal/remote"
 	"berth/internal/remote/serve"
 	"berth/internal/shim"
@@ -19,7 +20,7 @@ func stageOf(arg0 string) (run func() int, ok bool) {
 		return shim.Main, true
 	case remote.Arg0:
 		return func() int { return serve.Main(os.Stdin, os.Stdout) }, true
-	case holder.Arg0:
+	case wire.Arg0:
 		return holder.Main, true
 	}
 	return nil, false

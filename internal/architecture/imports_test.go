@@ -13,7 +13,7 @@ import (
 // or along an arrow of its row.
 var rooms = map[string][]string{
 	// faces
-	"cmd/berth":        {"internal/cli", "internal/oci", "internal/version", "internal/hello", "internal/transfer", "internal/inside", "internal/prelude", "internal/stage", "internal/shim", "internal/remote", "internal/remote/serve", "internal/network/holder"}, // the last four without embedded stages
+	"cmd/berth":        {"internal/cli", "internal/oci", "internal/version", "internal/hello", "internal/transfer", "internal/inside", "internal/prelude", "internal/stage", "internal/shim", "internal/remote", "internal/remote/serve", "internal/network/holder", "internal/network/wire"}, // the last five without embedded stages
 	"cmd/berth-shim":   {"internal/shim"},
 	"cmd/berth-remote": {"internal/remote/serve"},
 	"cmd/berth-oci":    {"internal/oci", "internal/prelude", "internal/version"},
@@ -174,7 +174,7 @@ var rooms = map[string][]string{
 
 // workshop holds what is not part of the program: tests and what tests or
 // generates. TestWorkshopStaysOut sees to it that none of it is linked.
-var workshop = []string{"internal/architecture", "internal/registry/registrytest", "internal/seccomp/gen", "internal/userns/usernstest"}
+var workshop = []string{"internal/architecture", "internal/registry/registrytest", "internal/seccomp/gen", "internal/userns/usernstest", "internal/network/networktest"}
 
 // guest is an outside module, who may use it, and why it is let in.
 type guest struct {
@@ -290,7 +290,7 @@ var guests = map[string]guest{
 	},
 	"github.com/moby/profiles/seccomp": {
 		"Docker's default list of system calls, from which ours is generated",
-		[]string{"internal/seccomp/gen", "internal/userns/usernstest"},
+		[]string{"internal/seccomp/gen", "internal/userns/usernstest", "internal/network/networktest"},
 	},
 	"github.com/klauspost/compress": {
 		"zstd layers; gzip where layers are packed",

@@ -15,6 +15,7 @@ import (
 	"berth/internal/nsinit"
 	"berth/internal/roster"
 	"berth/internal/spec"
+	"berth/internal/sys"
 	"berth/internal/userns"
 )
 
@@ -171,7 +172,7 @@ func (s idSpace) make() ([]*os.File, error) {
 	case s.joined != 0:
 		outer, err = ownerOf(s.joined)
 	case s.lease != nil && s.lease.User != nil:
-		outer, err = duplicate(s.lease.User)
+		outer, err = sys.Dup(s.lease.User)
 	default:
 		outer, err = userns.Open(s.outer)
 	}

@@ -7,8 +7,6 @@ import (
 	"os"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"berth/internal/foreign"
 	"berth/internal/listeners"
 	"berth/internal/network"
@@ -110,12 +108,4 @@ func (e *Engine) lend(p *shim.Plan, r *record, l *client.Lease) {
 		p.Network = &shim.Network{Join: *l.Asked, Holder: e.networkHolder().Program()}
 		p.Lease = l.Files()
 	}
-}
-
-func duplicate(f *os.File) (*os.File, error) {
-	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
-	if err != nil {
-		return nil, os.NewSyscallError("fcntl", err)
-	}
-	return os.NewFile(uintptr(fd), f.Name()), nil
 }

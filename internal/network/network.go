@@ -1,7 +1,10 @@
 package network
 
 import (
+	"cmp"
 	"net/netip"
+	"slices"
+	"strings"
 	"time"
 )
 
@@ -12,6 +15,9 @@ const (
 	Host    = "host"
 	None    = "null" // Docker's name for the driver of the network none
 )
+
+// Default is the name of the network that containers are in which name none.
+const Default = "bridge"
 
 // Network is a network as its record has it: networks/<ID>.json below the data
 // root.
@@ -100,4 +106,27 @@ type Settled struct {
 	IPv6      netip.Prefix `json:"ipv6,omitzero"`
 	Gateway6  netip.Addr   `json:"gateway6,omitzero"`
 	Names     []string     `json:"names,omitempty"` // what other containers of the network may call it
+}
+
+// Addresses are those of the container there.
+func (s Settled) Addresses() []netip.Addr { return valid(s.IPv4.Addr(), s.IPv6.Addr()) }
+
+// Gateways lead out of the network; none of an internal one.
+func (s Settled) Gateways() []netip.Addr { return valid(s.Gateway4, s.Gateway6) }
+
+func valid(all ...netip.Addr) []netip.Addr {
+	return slices.DeleteFunc(all, func(a netip.Addr) bool { return !a.IsValid() })
+}
+
+// ByWayOut orders the networks of a container by which has its default route, as
+// Docker 28 chooses: one with a way out, of the highest priority, the first by
+// name.
+func ByWayOut(a, b Endpoint) int {
+	inner := func(e Endpoint) int {
+		if e.Network.Internal {
+			return 1
+		}
+		return 0
+	}
+	return cmp.Or(inner(a)-inner(b), b.GwPriority-a.GwPriority, strings.Compare(a.Network.Name, b.Network.Name))
 }

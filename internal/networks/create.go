@@ -16,6 +16,7 @@ import (
 	"berth/internal/errdef"
 	"berth/internal/network"
 	"berth/internal/network/ipam"
+	"berth/internal/roster"
 	"berth/internal/state"
 )
 
@@ -34,7 +35,7 @@ type Request struct {
 // Create makes a network. The warnings tell what of the request has no effect.
 func (s *Set) Create(ctx context.Context, req Request) (n network.Network, warnings []string, err error) {
 	n = network.Network{
-		V: version, ID: newID(), Name: req.Name, Created: time.Now().UTC(), Driver: req.Driver, Internal: req.Internal,
+		V: version, ID: roster.NewID(), Name: req.Name, Created: time.Now().UTC(), Driver: req.Driver, Internal: req.Internal,
 		IPv4: !req.NoIPv4, IPv6: req.IPv6, Options: req.Options, Labels: req.Labels,
 	}
 	if n.Driver == "" {
@@ -95,7 +96,7 @@ func (s *Set) Default() (network.Network, error) {
 	if n, ok, err := find(); ok || err != nil {
 		return n, err // somebody was faster
 	}
-	n := network.Network{V: version, ID: newID(), Name: Bridge, Created: time.Now().UTC(), Driver: network.Bridge, IPv4: true, Interface: s.Interface}
+	n := network.Network{V: version, ID: roster.NewID(), Name: Bridge, Created: time.Now().UTC(), Driver: network.Bridge, IPv4: true, Interface: s.Interface}
 	if err := s.place(&n); err != nil {
 		return n, fmt.Errorf("cannot make the default network: %w", err)
 	}

@@ -232,14 +232,8 @@ func (s *Set) Endpoints(r *roster.Record) ([]network.Endpoint, error) {
 		}
 		out = append(out, ep)
 	}
-	slices.SortStableFunc(out, byGateway)
+	slices.SortStableFunc(out, network.ByWayOut)
 	return out, nil
-}
-
-// byGateway orders the networks of a container by who has its default route:
-// one with a way out, of the highest priority, the first by name.
-func byGateway(a, b network.Endpoint) int {
-	return cmp.Or(compareBool(a.Network.Internal, b.Network.Internal), b.GwPriority-a.GwPriority, strings.Compare(a.Network.Name, b.Network.Name))
 }
 
 // compareBool puts false before true.

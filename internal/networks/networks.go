@@ -17,7 +17,6 @@
 package networks
 
 import (
-	"crypto/rand"
 	"crypto/sha256"
 	"encoding/hex"
 	"errors"
@@ -40,7 +39,7 @@ import (
 
 // Names of the networks that are always there.
 const (
-	Bridge = "bridge"
+	Bridge = network.Default
 	Host   = "host"
 	None   = "none"
 )
@@ -140,12 +139,6 @@ func (s *Set) read(id string) (network.Network, error) {
 }
 
 func isID(s string) bool { return len(s) == 64 && roster.IsHex(s) }
-
-func newID() string {
-	var b [32]byte
-	rand.Read(b[:])
-	return hex.EncodeToString(b[:])
-}
 
 // fixed are the networks without a record. Their IDs are those of this data
 // root for ever.

@@ -72,25 +72,13 @@ func (c *container) signalAll(sig unix.Signal) error {
 	return failed
 }
 
-// send sends a signal to exactly that process, whatever becomes of its number.
+// send sends a signal to exactly that process, unless it has ended and only
+// waits to be reaped.
 func send(o state.Owner, sig unix.Signal) error {
-	if o.Pid <= 0 {
-		return unix.ESRCH
-	}
-	fd, err := unix.PidfdOpen(o.Pid, 0)
-	if err == unix.ENOSYS { // Linux before 5.3
-		if _, ok := look(o); !ok {
-			return unix.ESRCH
-		}
-		return unix.Kill(o.Pid, sig)
-	} else if err != nil {
-		return err
-	}
-	defer unix.Close(fd)
 	if _, ok := look(o); !ok {
 		return unix.ESRCH
 	}
-	return unix.PidfdSendSignal(fd, sig, nil, 0)
+	return o.Signal(sig)
 }
 
 // parseSignal reads a number or a name, with or without SIG.

@@ -186,11 +186,11 @@ func (c *container) holdNamespaces(fds []*os.File) error {
 		c.ns[nsinit.RegUserNS] = os.NewFile(uintptr(fd), "user")
 	}
 	if inner := c.plan.userNS()[nsinit.RegInnerNS]; inner != nil {
-		fd, err := unix.FcntlInt(inner.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		own, err := sys.Dup(inner)
 		if err != nil {
-			return os.NewSyscallError("fcntl", err)
+			return err
 		}
-		c.ns[nsinit.RegInnerNS] = os.NewFile(uintptr(fd), "inner user")
+		c.ns[nsinit.RegInnerNS] = own
 	}
 	return nil
 }
@@ -210,12 +210,12 @@ func closeNamespaces(ns map[nsinit.Reg]*os.File) {
 func (c *container) copyNamespaces() (map[nsinit.Reg]*os.File, error) {
 	ns := map[nsinit.Reg]*os.File{}
 	for r, f := range c.ns {
-		fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+		own, err := sys.Dup(f)
 		if err != nil {
 			closeNamespaces(ns)
-			return nil, os.NewSyscallError("fcntl", err)
+			return nil, err
 		}
-		ns[r] = os.NewFile(uintptr(fd), f.Name())
+		ns[r] = own
 	}
 	return ns, nil
 }

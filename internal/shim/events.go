@@ -29,7 +29,7 @@ func (c *container) inNetworks(action string) {
 		return
 	}
 	var got network.Settings
-	if state.ReadJSON(settingsFile, &got) != nil {
+	if state.ReadJSON(network.SettingsFile, &got) != nil {
 		return // it runs without
 	}
 	drivers := map[string]string{}

@@ -17,9 +17,6 @@ import (
 	"berth/internal/sys"
 )
 
-// settingsFile is what the holder of networks has given the container.
-const settingsFile = "network.json"
-
 // networking is the container's lease from the holder of networks: a connection,
 // which the first process uses at its start, and nobody otherwise but to see that
 // it breaks. A nil one is that of a container without networks.
@@ -79,9 +76,7 @@ func (n *networking) moved(ns *os.File) {
 	if ns == nil {
 		return
 	}
-	if fd, err := unix.FcntlInt(ns.Fd(), unix.F_DUPFD_CLOEXEC, 0); err == nil {
-		n.ns = os.NewFile(uintptr(fd), "network namespace")
-	}
+	n.ns, _ = sys.Dup(ns) // without it, a new holder knows of addresses and ports only
 }
 
 // explain finds the words of the holder for a start that failed for want of a
@@ -145,7 +140,7 @@ func (n *networking) renew() {
 func (n *networking) adopt() (*wire.Conn, error) {
 	j := n.plan.Join
 	j.Settled = new(network.Settings)
-	if err := state.ReadJSON(settingsFile, j.Settled); err != nil {
+	if err := state.ReadJSON(network.SettingsFile, j.Settled); err != nil {
 		return nil, err
 	}
 	var ns []*os.File

@@ -2,6 +2,7 @@ package sys
 
 import (
 	"encoding/binary"
+	"os"
 
 	"golang.org/x/sys/unix"
 )
@@ -42,4 +43,13 @@ func AllZero(b []byte) bool {
 		}
 	}
 	return true
+}
+
+// Dup returns another descriptor of the same open file, which execve(2) closes.
+func Dup(f *os.File) (*os.File, error) {
+	fd, err := unix.FcntlInt(f.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	if err != nil {
+		return nil, os.NewSyscallError("fcntl", err)
+	}
+	return os.NewFile(uintptr(fd), f.Name()), nil
 }

@@ -18,14 +18,6 @@ import (
 	"berth/internal/sys"
 )
 
-// The holder's name and argument, as package holder has them: a command does not
-// link that.
-const (
-	arg0    = "berth-net"
-	account = "account"
-	again   = "again"
-)
-
 // Client reaches the holder of one data root.
 type Client struct {
 	dir *state.Dir
@@ -137,12 +129,12 @@ func (c *Client) Program() *nsinit.Program {
 }
 
 func (c *Client) program(files int) *nsinit.Program {
-	argv := []string{arg0, c.dir.Root()}
+	argv := []string{wire.Arg0, c.dir.Root()}
 	if c.user != nil {
-		argv = append(argv, account)
+		argv = append(argv, wire.Account)
 	}
 	if files > 2 {
-		argv = append(argv, again)
+		argv = append(argv, wire.Again)
 	}
 	env := []string{"PATH=/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"}
 	return spawn.Program(stage.Net(c.dir), argv, env, c.user != nil, files)

@@ -18,7 +18,7 @@ func (h *Holder) remember() {
 	entries, _ := os.ReadDir(h.dir.Path("containers"))
 	for _, d := range entries {
 		k := new(keep)
-		if state.ReadJSON(h.dir.Path("containers", d.Name(), settingsFile), &k.Settings) != nil {
+		if state.ReadJSON(h.dir.Path("containers", d.Name(), network.SettingsFile), &k.Settings) != nil {
 			continue
 		}
 		var status struct{ Shim state.Owner }
@@ -94,7 +94,7 @@ func (h *Holder) free(l *live, s network.Settled) {
 			}
 		}
 	}
-	for _, a := range addresses(s) {
+	for _, a := range s.Addresses() {
 		l.book.Free(a)
 	}
 }

@@ -8,13 +8,12 @@ import (
 	"os"
 	"slices"
 
-	"golang.org/x/sys/unix"
-
 	"berth/internal/network"
 	"berth/internal/network/firewall"
 	"berth/internal/network/link"
 	"berth/internal/network/names"
 	"berth/internal/network/ports"
+	"berth/internal/sys"
 )
 
 // attach makes the interfaces of a container in its namespace, and begins to
@@ -34,13 +33,13 @@ func (h *Holder) attach(m *member, ns *os.File) error {
 // watch begins to serve a container whose interfaces are there: names first,
 // which its program may ask for at once.
 func (h *Holder) watch(m *member, ns *os.File) error {
-	fd, err := unix.FcntlInt(ns.Fd(), unix.F_DUPFD_CLOEXEC, 0)
+	own, err := sys.Dup(ns)
 	if err != nil {
-		return os.NewSyscallError("fcntl", err)
+		return err
 	}
 	h.mu.Lock()
 	h.stop(m)
-	m.ns = os.NewFile(uintptr(fd), "network namespace")
+	m.ns = own
 	h.mu.Unlock()
 	if asksUs(m.settings.DNS) {
 		if err := h.answerNames(m); err != nil {
@@ -82,7 +81,7 @@ func (h *Holder) shut(m *member) {
 	m.rules = nil
 	if h.account {
 		for _, s := range m.settings.Endpoints {
-			for _, a := range addresses(s) {
+			for _, a := range s.Addresses() {
 				h.clear.Forget(a)
 			}
 		}
@@ -112,7 +111,7 @@ func (h *Holder) open(m *member) error {
 	dial := ports.Direct
 	if h.account {
 		dial = h.clear.Dial
-		if !s.Gateway4.IsValid() && !s.Gateway6.IsValid() {
+		if len(s.Gateways()) == 0 {
 			dial = ports.Inside(h.space.Do) // it could not answer addresses from afar
 		}
 	}
@@ -142,8 +141,8 @@ func (h *Holder) open(m *member) error {
 
 // name makes a container known in a network.
 func (h *Holder) name(m *member, s network.Settled) {
-	n := names.Member{Container: m.ID, Network: s.NetworkID, NetName: s.Network, Names: s.Names, Addrs: addresses(s)}
-	if s.Network == defaultNetwork {
+	n := names.Member{Container: m.ID, Network: s.NetworkID, NetName: s.Network, Names: s.Names, Addrs: s.Addresses()}
+	if s.Network == network.Default {
 		n.Names = nil // Docker's way: there only links have names
 	}
 	for _, e := range m.Endpoints {

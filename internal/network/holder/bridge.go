@@ -160,11 +160,7 @@ func (h *Holder) connect(s network.Settled, wayOut bool, ns *os.File) error {
 		}
 	}
 	if wayOut {
-		for _, g := range []netip.Addr{s.Gateway4, s.Gateway6} {
-			if g.IsValid() {
-				in.Gateways = append(in.Gateways, g)
-			}
-		}
+		in.Gateways = s.Gateways()
 	}
 	if l.Driver == network.Macvlan {
 		return h.space.Macvlan(link.Macvlan{Parent: l.Interface, Mode: l.Options["macvlan_mode"], Inner: in})

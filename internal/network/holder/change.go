@@ -2,7 +2,6 @@ package holder
 
 import (
 	"fmt"
-	"net/netip"
 	"slices"
 
 	"berth/internal/errdef"
@@ -76,13 +75,7 @@ func (h *Holder) changed(m *member) error {
 	h.mu.Unlock()
 	if len(m.settings.Endpoints) > 0 {
 		s := m.settings.Endpoints[0]
-		var gateways []netip.Addr
-		for _, g := range []netip.Addr{s.Gateway4, s.Gateway6} {
-			if g.IsValid() {
-				gateways = append(gateways, g)
-			}
-		}
-		if err := link.SetGateways(m.ns, s.Interface, gateways); err != nil {
+		if err := link.SetGateways(m.ns, s.Interface, s.Gateways()); err != nil {
 			return err
 		}
 		if err := h.open(m); err != nil {
@@ -94,7 +87,7 @@ func (h *Holder) changed(m *member) error {
 
 // record writes what a container has into its folder.
 func (h *Holder) record(m *member) error {
-	return state.WriteVolatileJSON(h.dir.Path("containers", m.ID, settingsFile), &m.settings)
+	return state.WriteVolatileJSON(h.dir.Path("containers", m.ID, network.SettingsFile), &m.settings)
 }
 
 // rename has a container answer to another name.

@@ -1,12 +1,10 @@
 package holder
 
 import (
-	"cmp"
 	"fmt"
 	"net/netip"
 	"os"
 	"slices"
-	"strings"
 
 	"golang.org/x/sys/unix"
 
@@ -15,9 +13,6 @@ import (
 	"berth/internal/network/ipam"
 	"berth/internal/network/wire"
 )
-
-// settingsFile is what a container got, in its folder.
-const settingsFile = "network.json"
 
 // join reserves what a container that is about to start asks for, and makes the
 // bridges it will be on. Its interfaces come when it has a namespace (attach).
@@ -133,19 +128,9 @@ func (h *Holder) network(n network.Network) *live {
 
 // take marks the addresses as given, which they may be already.
 func take(b *ipam.Book, s network.Settled) {
-	for _, a := range addresses(s) {
+	for _, a := range s.Addresses() {
 		b.Take(a)
 	}
-}
-
-// addresses are those of a place in a network.
-func addresses(s network.Settled) (all []netip.Addr) {
-	for _, p := range []netip.Prefix{s.IPv4, s.IPv6} {
-		if p.IsValid() {
-			all = append(all, p.Addr())
-		}
-	}
-	return all
 }
 
 // giveBack ends a place in a network. The lock is held.
@@ -154,7 +139,7 @@ func (h *Holder) giveBack(s network.Settled) {
 	if l == nil {
 		return
 	}
-	for _, a := range addresses(s) {
+	for _, a := range s.Addresses() {
 		l.book.Free(a)
 	}
 	l.uses--
@@ -180,36 +165,18 @@ func namesOf(m *member, e *network.Endpoint) []string {
 	return names
 }
 
-// firstWayOut puts the endpoint first that has the default route, as Docker 28
-// chooses: the highest priority, then the name of the network; an internal one
-// only if there is no other.
+// firstWayOut puts the place first that has the default route.
 func firstWayOut(asked []network.Endpoint, got []network.Settled) []network.Settled {
 	of := map[string]network.Endpoint{}
 	for _, e := range asked {
 		of[e.Network.ID] = e
 	}
-	inner := func(e network.Endpoint) int {
-		if e.Network.Internal {
-			return 1
-		}
-		return 0
-	}
-	best := -1
-	for i := range got {
-		if best < 0 {
-			best = i
-			continue
-		}
-		a, b := of[got[i].NetworkID], of[got[best].NetworkID]
-		if cmp.Or(inner(a)-inner(b), b.GwPriority-a.GwPriority, strings.Compare(a.Network.Name, b.Network.Name)) < 0 {
-			best = i
-		}
-	}
-	if best <= 0 {
+	if len(got) < 2 {
 		return got
 	}
-	first := got[best]
-	return append([]network.Settled{first}, slices.Delete(slices.Clone(got), best, best+1)...)
+	first := slices.MinFunc(got, func(a, b network.Settled) int { return network.ByWayOut(of[a.NetworkID], of[b.NetworkID]) })
+	rest := slices.DeleteFunc(slices.Clone(got), func(s network.Settled) bool { return s.NetworkID == first.NetworkID })
+	return append([]network.Settled{first}, rest...)
 }
 
 // release takes back all that a container has. Its interfaces have gone with its
@@ -228,7 +195,7 @@ func (h *Holder) release(m *member) {
 	for _, s := range m.settings.Endpoints {
 		h.giveBack(s)
 	}
-	os.Remove(h.dir.Path("containers", m.ID, settingsFile))
+	os.Remove(h.dir.Path("containers", m.ID, network.SettingsFile))
 }
 
 // isNetwork checks that a file is a network namespace (ioctl_ns(2)).

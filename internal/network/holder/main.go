@@ -16,15 +16,6 @@ import (
 	"berth/internal/state"
 )
 
-// Arg0 is the name that a holder is started under. Its arguments are the data
-// root, Account for an ordinary account, and Again for one that takes the place of
-// another and finds that one's network namespace.
-const (
-	Arg0    = "berth-net"
-	Account = "account"
-	Again   = "again"
-)
-
 // What a holder inherits, from descriptor 3 on: the listening socket, the lock,
 // and the network namespace with the bridges if there is one already.
 const (
@@ -51,7 +42,7 @@ func Main() int {
 	// What is in a container with our user namespace must not look at us.
 	unix.Prctl(unix.PR_SET_DUMPABLE, 0, 0, 0, 0)
 	signal.Ignore(unix.SIGHUP, unix.SIGPIPE, unix.SIGINT)
-	h, err := open(os.Args[1], slices.Contains(os.Args[2:], Account), slices.Contains(os.Args[2:], Again))
+	h, err := open(os.Args[1], slices.Contains(os.Args[2:], wire.Account), slices.Contains(os.Args[2:], wire.Again))
 	if err != nil {
 		// Whoever waits at the socket is told.
 		refuseAll(err)

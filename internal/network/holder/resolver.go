@@ -9,10 +9,7 @@ import (
 	"berth/internal/network/names"
 )
 
-const (
-	resolvConf     = "/etc/resolv.conf" // of the host
-	defaultNetwork = "bridge"
-)
+const resolvConf = "/etc/resolv.conf" // of the host
 
 // resolver settles how a container finds names. It asks a server of ours, except
 // where that would have nothing to say that the host's do not: on root's default
@@ -23,7 +20,7 @@ func (h *Holder) resolver(m *member) {
 	host := network.ParseResolver(text)
 	m.settings.Gateway = h.gateway(m)
 	in := m.DNS.Embedded(netip.MustParseAddr(names.Address), host)
-	if !h.account && len(m.settings.Endpoints) == 1 && m.settings.Endpoints[0].Network == defaultNetwork && !linked(m) {
+	if !h.account && len(m.settings.Endpoints) == 1 && m.settings.Endpoints[0].Network == network.Default && !linked(m) {
 		servers := m.DNS.Servers
 		if len(servers) == 0 {
 			servers = host.Servers
@@ -63,11 +60,7 @@ func (h *Holder) gateway(m *member) (all []netip.Addr) {
 		return all
 	}
 	for _, s := range m.settings.Endpoints[:min(1, len(m.settings.Endpoints))] {
-		for _, g := range []netip.Addr{s.Gateway4, s.Gateway6} {
-			if g.IsValid() {
-				all = append(all, g)
-			}
-		}
+		all = s.Gateways()
 	}
 	return all
 }

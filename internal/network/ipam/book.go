@@ -97,15 +97,6 @@ func (b *Book) Free(a netip.Addr) {
 	}
 }
 
-// Given is how many addresses are given out.
-func (b *Book) Given() int {
-	n := 0
-	for _, s := range b.subnets {
-		n += len(s.given)
-	}
-	return n
-}
-
 func (b *Book) subnet(a netip.Addr) *book {
 	for _, s := range b.subnets {
 		if s.Prefix.Contains(a) {

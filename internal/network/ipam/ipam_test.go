@@ -178,8 +178,8 @@ func TestBook(t *testing.T) {
 	if g := b.Gateway(addr("fd00::2")); g != addr("fd00::1") {
 		t.Errorf("gateway %v", g)
 	}
-	if b.Given() != 5 || !b.Has(true) || !b.Has(false) {
-		t.Errorf("%d given", b.Given())
+	if given(b) != 5 || !b.Has(true) || !b.Has(false) {
+		t.Errorf("%d given", given(b))
 	}
 }
 
@@ -235,4 +235,12 @@ func TestMAC(t *testing.T) {
 	if MAC(netip.Addr{}) != "" {
 		t.Error("of no address")
 	}
+}
+
+// given is how many addresses a book has given out.
+func given(b *Book) (n int) {
+	for _, s := range b.subnets {
+		n += len(s.given)
+	}
+	return n
 }

@@ -7,39 +7,18 @@ import (
 	"net"
 	"net/netip"
 	"os"
-	"os/exec"
 	"path/filepath"
 	"runtime"
 	"slices"
 	"strings"
 	"sync/atomic"
-	"syscall"
 	"testing"
 	"time"
 
+	"berth/internal/network/networktest"
+
 	"golang.org/x/net/dns/dnsmessage"
 )
-
-// inside runs the calling test once more in a user and a network namespace of its
-// own. There it is true.
-func inside(t *testing.T) bool {
-	t.Helper()
-	if os.Getenv("BERTH_TEST_INSIDE") != "" {
-		return true
-	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), "BERTH_TEST_INSIDE=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{HostID: os.Geteuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{HostID: os.Getegid(), Size: 1}},
-	}
-	out, err := cmd.CombinedOutput()
-	if err != nil {
-		t.Errorf("inside: %v\n%s", err, out)
-	}
-	return false
-}
 
 func loopbackUp(t *testing.T) {
 	t.Helper()
@@ -149,7 +128,7 @@ func ask(t *testing.T, proto, name string) string {
 // TestServe: the kernel's way from port 53 to the server and back, with a server
 // of the container's own beside it, and answers from containers and from outside.
 func TestServe(t *testing.T) {
-	if !inside(t) {
+	if !networktest.Alone(t) {
 		return
 	}
 	udp, tcp, err := Listen()
@@ -197,7 +176,7 @@ func TestServe(t *testing.T) {
 
 // TestWithoutRules: where rules are refused, the server is on port 53.
 func TestWithoutRules(t *testing.T) {
-	if !inside(t) {
+	if !networktest.Alone(t) {
 		return
 	}
 	loopbackUp(t)
@@ -261,7 +240,7 @@ func TestUpstream(t *testing.T) {
 // TestBounds: questions without number are refused while those before them wait,
 // and the end waits for nobody.
 func TestBounds(t *testing.T) {
-	if !inside(t) {
+	if !networktest.Alone(t) {
 		return
 	}
 	loopbackUp(t)

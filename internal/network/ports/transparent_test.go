@@ -5,9 +5,6 @@ import (
 	"io"
 	"net"
 	"net/netip"
-	"os"
-	"os/exec"
-	"strings"
 	"syscall"
 	"testing"
 	"time"
@@ -16,32 +13,8 @@ import (
 
 	"berth/internal/network"
 	"berth/internal/network/link"
+	"berth/internal/network/networktest"
 )
-
-// alone runs the test once more as the root of a user and network namespace of
-// its own, which is what the holder of an ordinary account is, and reports
-// whether this is that run.
-func alone(t *testing.T) bool {
-	t.Helper()
-	if os.Getenv("BERTH_TEST_ALONE") != "" {
-		return true
-	}
-	cmd := exec.Command("/proc/self/exe", "-test.run=^"+t.Name()+"$", "-test.v")
-	cmd.Env = append(os.Environ(), "BERTH_TEST_ALONE=1")
-	cmd.SysProcAttr = &syscall.SysProcAttr{
-		Cloneflags:  syscall.CLONE_NEWUSER | syscall.CLONE_NEWNET,
-		UidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getuid(), Size: 1}},
-		GidMappings: []syscall.SysProcIDMap{{ContainerID: 0, HostID: os.Getgid(), Size: 1}},
-	}
-	out, err := cmd.CombinedOutput()
-	if _, ran := err.(*exec.ExitError); err != nil && !ran {
-		t.Skipf("no user namespace can be had: %v", err)
-	}
-	if err != nil || !strings.Contains(string(out), "--- PASS: "+t.Name()) {
-		t.Errorf("%v\n%s", err, out)
-	}
-	return false
-}
 
 func must(t *testing.T, err error) {
 	t.Helper()
@@ -53,7 +26,7 @@ func must(t *testing.T, err error) {
 // TestContainersSeeTheirClients has the host in the process's namespace, bridges
 // in one, a container in a third.
 func TestContainersSeeTheirClients(t *testing.T) {
-	if !alone(t) {
+	if !networktest.Alone(t) {
 		return
 	}
 	// The host has an address that the network would have to go out for.

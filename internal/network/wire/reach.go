@@ -19,6 +19,15 @@ const (
 	LockFile   = "net.lock"
 )
 
+// Arg0 is the name that a holder is started under. Its arguments are the data
+// root, Account for an ordinary account, and Again for one that takes the place of
+// another and finds that one's network namespace.
+const (
+	Arg0    = "berth-net"
+	Account = "account"
+	Again   = "again"
+)
+
 // patience is how long a holder may take to end after it has closed its socket.
 const patience = 10 * time.Second
 
